@@ -1,0 +1,218 @@
+//! Iterators over the pairs and the nested buckets of a bucket.
+
+use std::borrow::Cow;
+use std::iter::FusedIterator;
+use std::ops::Bound;
+
+use crate::error::Result;
+use crate::page::{Entry, Payload};
+use crate::pager::PageMemory;
+use crate::tree;
+
+use super::read::Bucket;
+
+type Pair<'txn> = (&'txn [u8], &'txn [u8]);
+
+/// Pairs in key order, from either end. Nested buckets and expired values are left out.
+///
+/// After an error it gives nothing more.
+#[derive(Debug)]
+#[must_use = "a range is read by iterating"]
+pub struct Range<'txn> {
+    bucket: Bucket<'txn>,
+    start: Bound<Cow<'txn, [u8]>>,
+    end: Bound<Cow<'txn, [u8]>>,
+    /// `None` until the first step from that end.
+    front: Option<Side<'txn>>,
+    back: Option<Side<'txn>>,
+    done: bool,
+}
+
+type Side<'txn> = tree::Cursor<'txn, PageMemory>;
+
+impl<'txn> Range<'txn> {
+    pub(super) fn new(
+        bucket: Bucket<'txn>,
+        start: Bound<Cow<'txn, [u8]>>,
+        end: Bound<Cow<'txn, [u8]>>,
+    ) -> Range<'txn> {
+        Range { bucket, start, end, front: None, back: None, done: false }
+    }
+
+    /// The next entry from the front, within the end bound.
+    #[inline]
+    fn step(&mut self) -> Result<Option<Entry<'txn>>> {
+        let entry = match &mut self.front {
+            Some(cursor) => cursor.next()?,
+            None => self.first()?,
+        };
+        Ok(entry.filter(|entry| match &self.end {
+            Bound::Unbounded => true,
+            Bound::Included(end) => entry.key <= &**end,
+            Bound::Excluded(end) => entry.key < &**end,
+        }))
+    }
+
+    fn first(&mut self) -> Result<Option<Entry<'txn>>> {
+        let cursor = tree::Cursor::new(self.bucket.view().pages(), self.bucket.root());
+        let cursor = self.front.insert(cursor);
+        match &self.start {
+            Bound::Unbounded => cursor.seek_to_first(),
+            Bound::Included(start) => cursor.seek(start),
+            Bound::Excluded(start) => match cursor.seek(start)? {
+                Some(entry) if entry.key == &**start => cursor.next(),
+                other => Ok(other),
+            },
+        }
+    }
+
+    /// The next entry from the back, within the start bound.
+    fn step_back(&mut self) -> Result<Option<Entry<'txn>>> {
+        let entry = match &mut self.back {
+            Some(cursor) => cursor.prev()?,
+            None => self.last()?,
+        };
+        Ok(entry.filter(|entry| match &self.start {
+            Bound::Unbounded => true,
+            Bound::Included(start) => entry.key >= &**start,
+            Bound::Excluded(start) => entry.key > &**start,
+        }))
+    }
+
+    fn last(&mut self) -> Result<Option<Entry<'txn>>> {
+        let cursor = tree::Cursor::new(self.bucket.view().pages(), self.bucket.root());
+        let cursor = self.back.insert(cursor);
+        let (end, included) = match &self.end {
+            Bound::Unbounded => return cursor.seek_to_last(),
+            Bound::Included(end) => (end, true),
+            Bound::Excluded(end) => (end, false),
+        };
+        match cursor.seek(end)? {
+            Some(entry) if included && entry.key == &**end => Ok(Some(entry)),
+            Some(_) => cursor.prev(),
+            None => cursor.seek_to_last(),
+        }
+    }
+
+    #[inline]
+    fn forward(&mut self) -> Result<Option<Pair<'txn>>> {
+        while let Some(entry) = self.step()? {
+            if self.back.is_some() {
+                self.start = Bound::Excluded(Cow::Borrowed(entry.key));
+            }
+            if let Some(pair) = self.pair(&entry)? {
+                return Ok(Some(pair));
+            }
+        }
+        Ok(None)
+    }
+
+    fn backward(&mut self) -> Result<Option<Pair<'txn>>> {
+        while let Some(entry) = self.step_back()? {
+            self.end = Bound::Excluded(Cow::Borrowed(entry.key));
+            if let Some(pair) = self.pair(&entry)? {
+                return Ok(Some(pair));
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn pair(&self, entry: &Entry<'txn>) -> Result<Option<Pair<'txn>>> {
+        if matches!(entry.payload, Payload::Bucket(_)) {
+            return Ok(None);
+        }
+        Ok(self.bucket.value_of(entry)?.map(|value| (entry.key, value)))
+    }
+
+    /// Ends the iteration at its end or after an error.
+    #[inline]
+    fn fuse(&mut self, step: Result<Option<Pair<'txn>>>) -> Option<Result<Pair<'txn>>> {
+        let item = step.transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl<'txn> Iterator for Range<'txn> {
+    type Item = Result<Pair<'txn>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let step = self.forward();
+        self.fuse(step)
+    }
+}
+
+impl DoubleEndedIterator for Range<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        if self.back.is_none()
+            && let Some(key) = self.front.as_ref().and_then(|front| front.current()).map(|e| e.key)
+        {
+            // From now on the two ends must not pass each other.
+            self.start = Bound::Excluded(Cow::Borrowed(key));
+        }
+        let step = self.backward();
+        self.fuse(step)
+    }
+}
+
+impl FusedIterator for Range<'_> {}
+
+/// Names of nested buckets, in order.
+#[derive(Debug)]
+#[must_use = "names are read by iterating"]
+pub struct BucketNames<'txn> {
+    bucket: Bucket<'txn>,
+    cursor: Option<Side<'txn>>,
+    done: bool,
+}
+
+impl<'txn> BucketNames<'txn> {
+    pub(super) fn new(bucket: Bucket<'txn>) -> BucketNames<'txn> {
+        BucketNames { bucket, cursor: None, done: false }
+    }
+
+    fn step(&mut self) -> Result<Option<&'txn [u8]>> {
+        loop {
+            let entry = match &mut self.cursor {
+                Some(cursor) => cursor.next()?,
+                None => {
+                    let view = self.bucket.view();
+                    let cursor = tree::Cursor::new(view.pages(), self.bucket.root());
+                    self.cursor.insert(cursor).seek_to_first()?
+                }
+            };
+            match entry {
+                None => return Ok(None),
+                Some(Entry { key, payload: Payload::Bucket(_), expires_at })
+                    if self.bucket.view().is_visible(expires_at) =>
+                {
+                    return Ok(Some(key));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+impl<'txn> Iterator for BucketNames<'txn> {
+    type Item = Result<&'txn [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = self.step().transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl FusedIterator for BucketNames<'_> {}

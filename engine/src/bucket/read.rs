@@ -1,0 +1,251 @@
+//! Reading a bucket.
+
+use std::borrow::Cow;
+use std::ops::{Bound, RangeBounds};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::page::{BucketRecord, Entry, Payload};
+use crate::tree::{self, Pages, Root};
+use crate::txn::{Pin, Store, View};
+
+use super::cursor::Cursor;
+use super::range::{BucketNames, Range};
+
+/// A bucket, to be read. Cheap to copy; lives as long as its transaction.
+///
+/// Keys are ordered by their bytes. A key holds either a value or a nested bucket; reads of values
+/// do not see buckets, and the reverse.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket<'txn> {
+    view: View<'txn>,
+    root: Root<'txn>,
+    record: BucketRecord,
+}
+
+/// A value and what is stored beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Value<'txn> {
+    /// The value.
+    pub bytes: &'txn [u8],
+    /// When it expires; `None` for one that stays.
+    pub expires_at: Option<SystemTime>,
+}
+
+impl<'txn> Bucket<'txn> {
+    /// The bucket that a root or a level stands for.
+    #[inline]
+    pub(super) fn of_root(view: View<'txn>, record: BucketRecord) -> Bucket<'txn> {
+        Bucket { view, root: Root::of_page(record.root), record }
+    }
+
+    /// The bucket of the top-level buckets, for whoever holds a pin.
+    pub(crate) fn of_pin(store: &'txn Store, pin: &'txn Pin) -> Bucket<'txn> {
+        Bucket::of_root(View { store, now_ms: &pin.now_ms }, pin.buckets())
+    }
+
+    /// The bucket that an entry of its parent describes.
+    #[inline]
+    fn of_entry(view: View<'txn>, payload: &'txn [u8]) -> Bucket<'txn> {
+        Bucket { view, root: Root::of_bucket(payload), record: BucketRecord::decode(payload) }
+    }
+
+    /// The value of `key`, borrowed from the transaction; `None` when it is missing or expired.
+    ///
+    /// # Errors
+    /// `IsABucket` when the key holds a bucket; `Corrupt` when a page on the way is damaged.
+    #[inline]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<&'txn [u8]>> {
+        match tree::get(self.view.pages(), self.root, key.as_ref())? {
+            Some(entry) => self.value_of(&entry),
+            None => Ok(None),
+        }
+    }
+
+    /// The value of `key` with its expiry.
+    ///
+    /// # Errors
+    /// As [`get`](Bucket::get).
+    pub fn get_value(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'txn>>> {
+        let Some(entry) = tree::get(self.view.pages(), self.root, key.as_ref())? else {
+            return Ok(None);
+        };
+        let expires_at = (entry.expires_at != 0)
+            .then(|| UNIX_EPOCH.checked_add(Duration::from_millis(entry.expires_at)))
+            .flatten();
+        Ok(self.value_of(&entry)?.map(|bytes| Value { bytes, expires_at }))
+    }
+
+    /// The values of many keys, in the order asked. Goes down the tree with all of them at once,
+    /// so that their cache misses overlap: several times faster than one [`get`](Bucket::get) each.
+    ///
+    /// # Errors
+    /// As [`get`](Bucket::get).
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<&'txn [u8]>>> {
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let mut entries = vec![None; keys.len()];
+        tree::get_many(self.view.pages(), self.root, &keys, &mut entries)?;
+        entries
+            .into_iter()
+            .map(|entry| entry.map_or(Ok(None), |entry| self.value_of(&entry)))
+            .collect()
+    }
+
+    /// True when `key` holds a value that has not expired.
+    ///
+    /// # Errors
+    /// As [`get`](Bucket::get).
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(tree::get(self.view.pages(), self.root, key.as_ref())?.is_some_and(|entry| {
+            !matches!(entry.payload, Payload::Bucket(_)) && self.view.is_visible(entry.expires_at)
+        }))
+    }
+
+    /// Entries in the bucket: values and nested buckets, expired values included until they are
+    /// swept. Kept in the bucket's record, so it costs no scan.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.record.entries
+    }
+
+    /// True when the bucket has no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.record.entries == 0
+    }
+
+    /// The bucket's sequence counter; zero until it is first advanced.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.record.sequence
+    }
+
+    /// A nested bucket.
+    ///
+    /// # Errors
+    /// `BucketNotFound` when the key is missing or the bucket expired, `NotABucket` when it holds
+    /// a value.
+    pub fn bucket(&self, name: impl AsRef<[u8]>) -> Result<Bucket<'txn>> {
+        let name = name.as_ref();
+        let found = tree::get(self.view.pages(), self.root, name)?;
+        match found {
+            Some(Entry { payload: Payload::Bucket(record), expires_at, .. })
+                if self.view.is_visible(expires_at) =>
+            {
+                Ok(Bucket::of_entry(self.view, record))
+            }
+            Some(Entry { payload: Payload::Bucket(_), .. }) | None => {
+                Err(Error::from(ErrorKind::BucketNotFound { name: name.to_vec() }))
+            }
+            Some(_) => Err(Error::from(ErrorKind::NotABucket { name: name.to_vec() })),
+        }
+    }
+
+    /// The names of the nested buckets, in order.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn buckets(&self) -> Result<BucketNames<'txn>> {
+        Ok(BucketNames::new(*self))
+    }
+
+    /// All pairs, in the order of their keys. Runs from both ends: `iter()?.rev()` is backwards.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn iter(&self) -> Result<Range<'txn>> {
+        Ok(Range::new(*self, Bound::Unbounded, Bound::Unbounded))
+    }
+
+    /// The pairs whose keys lie within `bounds`, in order. Bounds that exclude everything give an
+    /// empty range.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Range<'txn>> {
+        let owned = |bound: Bound<&K>| bound.map(|key| Cow::Owned(key.as_ref().to_vec()));
+        Ok(Range::new(*self, owned(bounds.start_bound()), owned(bounds.end_bound())))
+    }
+
+    /// The pairs whose keys start with `prefix`, in order.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'txn>> {
+        let prefix = prefix.as_ref();
+        let end = match successor(prefix) {
+            Some(end) => Bound::Excluded(Cow::Owned(end)),
+            None => Bound::Unbounded,
+        };
+        Ok(Range::new(*self, Bound::Included(Cow::Owned(prefix.to_vec())), end))
+    }
+
+    /// A cursor, not yet on any pair.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor<'txn> {
+        Cursor::new(*self)
+    }
+
+    /// The first pair.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn first(&self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
+        self.iter()?.next().transpose()
+    }
+
+    /// The last pair.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn last(&self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
+        self.iter()?.next_back().transpose()
+    }
+
+    #[inline]
+    pub(super) fn view(&self) -> View<'txn> {
+        self.view
+    }
+
+    #[inline]
+    pub(super) fn root(&self) -> Root<'txn> {
+        self.root
+    }
+
+    /// The bytes of an entry that holds a value; `None` when it has expired.
+    #[inline]
+    pub(super) fn value_of(&self, entry: &Entry<'txn>) -> Result<Option<&'txn [u8]>> {
+        if !self.view.is_visible(entry.expires_at) {
+            return Ok(None);
+        }
+        match entry.payload {
+            Payload::Value(bytes) => Ok(Some(bytes)),
+            Payload::Overflow { run, len } => self.view.pages().run(run, len).map(Some),
+            Payload::Bucket(_) => {
+                Err(Error::from(ErrorKind::IsABucket { name: entry.key.to_vec() }))
+            }
+        }
+    }
+}
+
+/// The smallest byte string that is greater than all that start with `prefix`.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_successor_of_a_prefix_skips_trailing_ff() {
+        assert_eq!(successor(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(successor(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(successor(b"\xff"), None);
+        assert_eq!(successor(b""), None);
+    }
+}

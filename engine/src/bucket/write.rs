@@ -1,0 +1,288 @@
+//! Writing a bucket.
+//!
+//! Invariants:
+//! 1. A handle closes its bucket when it is dropped: the record in the parent is then true.
+
+use std::ops::RangeBounds;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::error::{Error, Result};
+use crate::txn::WriteTxn;
+
+use super::cursor::Cursor;
+use super::range::{BucketNames, Range};
+use super::read::{Bucket, Value};
+
+/// A bucket, to be read and written. One at a time in a transaction: open another after this one
+/// is dropped, or a nested one through it.
+#[derive(Debug)]
+pub struct BucketMut<'txn> {
+    txn: &'txn mut WriteTxn,
+    /// Open buckets up to and including this one, the root counted.
+    depth: usize,
+}
+
+impl<'txn> BucketMut<'txn> {
+    /// Opens the bucket `name` of the bucket at `depth`.
+    pub(super) fn enter(
+        txn: &'txn mut WriteTxn,
+        depth: usize,
+        name: &[u8],
+    ) -> Result<BucketMut<'txn>> {
+        txn.return_to(depth)?;
+        txn.enter(name)?;
+        let depth = txn.depth();
+        Ok(BucketMut { txn, depth })
+    }
+
+    /// Writes `value` under `key`, replacing what was there and its expiry.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty key, `TooLarge` for a key over a quarter of the page size or
+    /// a value over 1 GiB - 1, `IsABucket` when the key holds a bucket: nothing is changed.
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        self.txn()?.put(key.as_ref(), value.as_ref(), 0)
+    }
+
+    /// As [`put`](BucketMut::put); the value expires when `ttl` has passed since the transaction
+    /// began. Expired values are hidden from reads that begin after that.
+    ///
+    /// # Errors
+    /// As [`put`](BucketMut::put), and `InvalidArgument` for a time to live below a millisecond or
+    /// beyond the clock's range.
+    pub fn put_with_ttl(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        ttl: Duration,
+    ) -> Result<()> {
+        let txn = self.txn()?;
+        let expires_at = match u64::try_from(ttl.as_millis()) {
+            Ok(0) => return Err(Error::invalid("expected a time to live of at least 1 ms")),
+            Ok(ttl_ms) => txn.time_ms.checked_add(ttl_ms),
+            Err(_) => None,
+        };
+        match expires_at {
+            Some(expires_at) => txn.put(key.as_ref(), value.as_ref(), expires_at),
+            None => Err(Error::invalid("expected a time to live within the clock's range")),
+        }
+    }
+
+    /// As [`put`](BucketMut::put); the value expires at `time`, with a precision of milliseconds.
+    ///
+    /// # Errors
+    /// As [`put`](BucketMut::put), and `InvalidArgument` for a time before 1970.
+    pub fn put_until(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        time: SystemTime,
+    ) -> Result<()> {
+        let since = time.duration_since(UNIX_EPOCH).ok();
+        match since.and_then(|since| u64::try_from(since.as_millis()).ok()) {
+            Some(expires_at) if expires_at > 0 => {
+                self.txn()?.put(key.as_ref(), value.as_ref(), expires_at)
+            }
+            _ => Err(Error::invalid("expected an expiry after 1970")),
+        }
+    }
+
+    /// Removes the value of `key`; tells whether there was one that had not expired.
+    ///
+    /// # Errors
+    /// As [`put`](BucketMut::put).
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.txn()?.delete(key.as_ref())
+    }
+
+    /// Fills this bucket, which must be empty, from pairs in ascending order of their keys: bottom
+    /// up, with full pages, several times faster than single puts. Returns the number of pairs.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the bucket is not empty or a key does not ascend; the transaction can
+    /// then only roll back.
+    pub fn build<'a>(
+        &mut self,
+        pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<u64> {
+        self.txn()?.build(&mut pairs.into_iter())
+    }
+
+    /// Advances the sequence counter and returns it: 1 at first.
+    ///
+    /// # Errors
+    /// `Full` when the counter is at its end.
+    pub fn next_sequence(&mut self) -> Result<u64> {
+        let next = self.sequence().checked_add(1);
+        let next = next.ok_or_else(|| Error::invalid("expected a sequence below 2^64 - 1"))?;
+        self.set_sequence(next)?;
+        Ok(next)
+    }
+
+    /// Sets the sequence counter.
+    ///
+    /// # Errors
+    /// Only those of a transaction that failed before.
+    pub fn set_sequence(&mut self, number: u64) -> Result<()> {
+        self.txn()?.set_sequence(number)
+    }
+
+    /// Creates a nested bucket.
+    ///
+    /// # Errors
+    /// `BucketExists`, `NotABucket` when the key holds a value, `TooLarge` or `InvalidArgument` for
+    /// a name that cannot be, or a bucket nested deeper than 64.
+    pub fn create_bucket(&mut self, name: impl AsRef<[u8]>) -> Result<BucketMut<'_>> {
+        let depth = self.depth;
+        create(self.txn()?, depth, name.as_ref())
+    }
+
+    /// Opens a nested bucket, creating it if it is missing.
+    ///
+    /// # Errors
+    /// As [`create_bucket`](BucketMut::create_bucket), `BucketExists` apart.
+    pub fn create_bucket_if_missing(&mut self, name: impl AsRef<[u8]>) -> Result<BucketMut<'_>> {
+        let depth = self.depth;
+        open_or_create(self.txn()?, depth, name.as_ref())
+    }
+
+    /// Opens a nested bucket for writing.
+    ///
+    /// # Errors
+    /// `BucketNotFound`, or `NotABucket` when the key holds a value.
+    pub fn bucket_mut(&mut self, name: impl AsRef<[u8]>) -> Result<BucketMut<'_>> {
+        let depth = self.depth;
+        BucketMut::enter(self.txn()?, depth, name.as_ref())
+    }
+
+    /// Drops a nested bucket and all it holds. It is gone at once, whatever its size; its pages
+    /// are freed in bounded steps later.
+    ///
+    /// # Errors
+    /// `BucketNotFound`, or `NotABucket` when the key holds a value.
+    pub fn drop_bucket(&mut self, name: impl AsRef<[u8]>) -> Result<()> {
+        self.txn()?.drop_bucket_here(name.as_ref())
+    }
+
+    /// The bucket as this transaction sees it now, for reading.
+    #[must_use]
+    pub fn as_bucket(&self) -> Bucket<'_> {
+        let level = &self.txn.levels[self.depth - 1];
+        Bucket::of_root(self.txn.view(), level.record())
+    }
+
+    /// As [`Bucket::get`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<&[u8]>> {
+        self.as_bucket().get(key)
+    }
+
+    /// As [`Bucket::get_value`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn get_value(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'_>>> {
+        self.as_bucket().get_value(key)
+    }
+
+    /// As [`Bucket::iter`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn iter(&self) -> Result<Range<'_>> {
+        self.as_bucket().iter()
+    }
+
+    /// As [`Bucket::range`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Range<'_>> {
+        self.as_bucket().range(bounds)
+    }
+
+    /// As [`Bucket::prefix`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'_>> {
+        self.as_bucket().prefix(prefix)
+    }
+
+    /// As [`Bucket::cursor`].
+    #[must_use]
+    pub fn cursor(&self) -> Cursor<'_> {
+        self.as_bucket().cursor()
+    }
+
+    /// As [`Bucket::buckets`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn buckets(&self) -> Result<BucketNames<'_>> {
+        self.as_bucket().buckets()
+    }
+
+    /// As [`Bucket::len`].
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.as_bucket().len()
+    }
+
+    /// As [`Bucket::is_empty`].
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.as_bucket().is_empty()
+    }
+
+    /// As [`Bucket::sequence`].
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.as_bucket().sequence()
+    }
+
+    /// The transaction, with this bucket as the innermost open one.
+    #[inline]
+    fn txn(&mut self) -> Result<&mut WriteTxn> {
+        self.txn.return_to(self.depth)?;
+        Ok(self.txn)
+    }
+}
+
+impl Drop for BucketMut<'_> {
+    fn drop(&mut self) {
+        // A failure is kept by the transaction: its next operation or its commit reports it.
+        let _kept = self.txn.return_to(self.depth - 1);
+    }
+}
+
+/// Creates the bucket `name` in the bucket at `depth`, and opens it.
+pub(super) fn create<'txn>(
+    txn: &'txn mut WriteTxn,
+    depth: usize,
+    name: &[u8],
+) -> Result<BucketMut<'txn>> {
+    txn.return_to(depth)?;
+    txn.create(name)?;
+    BucketMut::enter(txn, depth, name)
+}
+
+/// Opens the bucket `name` in the bucket at `depth`, creating it if it is missing.
+pub(super) fn open_or_create<'txn>(
+    txn: &'txn mut WriteTxn,
+    depth: usize,
+    name: &[u8],
+) -> Result<BucketMut<'txn>> {
+    txn.return_to(depth)?;
+    match txn.enter(name) {
+        Err(error) if error.is_bucket_not_found() => {
+            txn.create(name)?;
+            txn.enter(name)?;
+        }
+        other => other?,
+    }
+    let depth = txn.depth();
+    Ok(BucketMut { txn, depth })
+}

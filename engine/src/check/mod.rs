@@ -1,0 +1,235 @@
+//! The verifier: every page of the file read from the device, held against its checksum, its
+//! parent and the space map.
+//!
+//! Runs on an open database, beside readers and writers; only checkpoints wait. Never repairs.
+//! What it proves when it finds nothing:
+//! 1. Every page that the newest checkpoint reaches matches the checksum its parent holds, is well
+//!    formed, and its keys lie within the bounds its parents give; no page is reached twice.
+//! 2. Every bucket has as many entries as its record says.
+//! 3. The space map marks exactly the pages that are reached: none is both free and in use, none
+//!    is lost.
+//! 4. The same, the space map apart, of what was committed since the checkpoint.
+
+mod dump;
+
+use crate::error::{Error, Result};
+use crate::ids::PageRef;
+use crate::limits::BUCKET_DEPTH_MAX;
+use crate::page::{BucketRecord, overflow};
+use crate::sync::Arc;
+use crate::tree::{self, Root, Seen};
+use crate::txn::{FileState, Pin, Store};
+
+pub use dump::dump_page;
+
+/// How far a check has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckProgress {
+    /// Pages read so far.
+    pub pages_done: u64,
+    /// Pages to read in all.
+    pub pages_total: u64,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Pages in the data file.
+    pub pages: u64,
+    /// Pages in use: reached from the newest checkpoint, or fixed in their place.
+    pub pages_reachable: u64,
+    /// Free pages.
+    pub pages_free: u64,
+    /// Buckets, nested ones included.
+    pub buckets: u64,
+    /// Entries of all buckets, nested buckets counting one each.
+    pub entries: u64,
+    /// What is wrong, a sentence each. Empty for a sound database.
+    pub problems: Vec<String>,
+}
+
+impl CheckReport {
+    /// True when nothing is wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Problems listed before the check gives up counting.
+const PROBLEMS_MAX: usize = 100;
+
+/// Checks everything. Damage is reported, not returned as an error.
+pub(crate) fn check(
+    store: &Arc<Store>,
+    progress: &mut dyn FnMut(CheckProgress),
+) -> Result<CheckReport> {
+    let mut file = store.file_state.lock();
+    let pages = file.newest.file_pages;
+    let free = file.space.free_pages();
+    let pages_total = u64::from(pages).saturating_sub(free);
+    let mut check = Check {
+        store,
+        seen: vec![0; pages.div_ceil(64) as usize],
+        report: CheckReport { pages: u64::from(pages), ..CheckReport::default() },
+        pages_total,
+        pages_done: 0,
+        progress,
+    };
+    check.walk(&file.newest.buckets.encode(), Walk::File);
+    check.walk(&file.newest.system.encode(), Walk::Dropped);
+    check.compare_space(&mut file);
+    let pin = Pin::new(store)?;
+    if pin.root.epoch != file.newest.epoch {
+        // Counted anew: what is reported is what readers see.
+        (check.report.buckets, check.report.entries) = (0, 0);
+        check.walk(&pin.buckets().encode(), Walk::Memory);
+    }
+    pin.release(store);
+    // The bucket of top-level buckets is not one that a user made.
+    check.report.buckets = check.report.buckets.saturating_sub(1);
+    Ok(check.report)
+}
+
+struct Check<'a> {
+    store: &'a Store,
+    /// A bit for each page of the file that was reached.
+    seen: Vec<u64>,
+    report: CheckReport,
+    pages_total: u64,
+    pages_done: u64,
+    progress: &'a mut dyn FnMut(CheckProgress),
+}
+
+/// What is walked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    /// The newest checkpoint: every page is in the file, and reached once.
+    File,
+    /// Its dropped buckets, which are freed page by page: their records no longer count entries.
+    Dropped,
+    /// What readers see, some of it in memory only.
+    Memory,
+}
+
+/// A bucket to be checked.
+struct Pending {
+    record: Vec<u8>,
+    depth: usize,
+}
+
+impl Check<'_> {
+    /// Checks a bucket and all within it.
+    fn walk(&mut self, record: &[u8], walk: Walk) {
+        let mut pending = vec![Pending { record: record.to_vec(), depth: 0 }];
+        while let Some(bucket) = pending.pop() {
+            if self.report.problems.len() >= PROBLEMS_MAX {
+                return;
+            }
+            if let Err(error) = self.bucket(&bucket, walk, &mut pending) {
+                self.report.problems.push(error.to_string());
+            }
+        }
+    }
+
+    fn bucket(
+        &mut self,
+        bucket: &Pending,
+        walk: Walk,
+        pending: &mut Vec<Pending>,
+    ) -> Result<()> {
+        let record = BucketRecord::decode(&bucket.record);
+        let memory = &self.store.memory;
+        if bucket.depth > BUCKET_DEPTH_MAX + 1 {
+            let expected = format!("at most {BUCKET_DEPTH_MAX} nested buckets");
+            return Err(tree::Pages::damaged(memory, record.root, &expected, "more".to_owned()));
+        }
+        let depth = bucket.depth + 1;
+        let mut seen = |seen: Seen<'_>| match seen {
+            Seen::Page(page, _) => self.page(page, 1, walk),
+            Seen::Run { run, len } => {
+                let count = overflow::run_pages(len, memory.page_bytes());
+                self.page(run, count, walk)?;
+                tree::Pages::run(memory, run, len).map(|_| ())
+            }
+            Seen::Bucket { record, .. } => {
+                pending.push(Pending { record: record.to_vec(), depth });
+                Ok(())
+            }
+        };
+        let counts = tree::audit(memory, Root::of_bucket(&bucket.record), &mut seen)?;
+        if walk != Walk::Dropped {
+            self.report.buckets += 1;
+            self.report.entries += counts.entries;
+        }
+        let counted = walk != Walk::Dropped || bucket.depth != 1;
+        if counted && counts.entries != record.entries {
+            let expected = format!("{} entries", record.entries);
+            let found = counts.entries.to_string();
+            return Err(tree::Pages::damaged(memory, record.root, &expected, found));
+        }
+        Ok(())
+    }
+
+    /// Takes note of a page or run, and reads it from the device.
+    fn page(&mut self, page: PageRef, count: u32, walk: Walk) -> Result<()> {
+        let memory = &self.store.memory;
+        if page.id.is_arena() {
+            return match walk {
+                Walk::Memory => Ok(()),
+                _ => {
+                    let found = page.id.to_string();
+                    Err(tree::Pages::damaged(memory, page, "a page of the file", found))
+                }
+            };
+        }
+        if walk == Walk::Memory {
+            return Ok(());
+        }
+        for index in page.id.0..page.id.0.saturating_add(count) {
+            let word = self.seen.get_mut(index as usize / 64);
+            let expected = format!("a page below {}", self.report.pages);
+            let word = word.ok_or_else(|| {
+                Error::corrupt(memory.path(), u64::from(index), expected, index.to_string())
+            })?;
+            if *word >> (index % 64) & 1 == 1 {
+                let found = "it twice".to_owned();
+                return Err(tree::Pages::damaged(memory, page, "each page once", found));
+            }
+            *word |= 1 << (index % 64);
+        }
+        self.pages_done += u64::from(count);
+        let (pages_done, pages_total) = (self.pages_done, self.pages_total);
+        (self.progress)(CheckProgress { pages_done, pages_total });
+        memory.read_again(page, count)
+    }
+
+    /// Holds the pages reached against the map written with the checkpoint.
+    fn compare_space(&mut self, file: &mut FileState) {
+        let slot = file.newest.slot();
+        for page in 0..file.newest.file_pages {
+            let reached = self.seen[page as usize / 64] >> (page % 64) & 1 == 1;
+            let fixed = file.space.is_fixed(page);
+            let used = match file.space.is_used(&self.store.memory, slot, page) {
+                Ok(used) => used,
+                Err(error) => return self.report.problems.push(error.to_string()),
+            };
+            if used {
+                self.report.pages_reachable += 1;
+            } else {
+                self.report.pages_free += 1;
+            }
+            let what = match (reached || fixed, used) {
+                (true, false) => "in use, and free in the space map",
+                (false, true) => "lost: not in use, and not free in the space map",
+                _ if reached && fixed => "in use, and a fixed page",
+                _ => continue,
+            };
+            if self.report.problems.len() < PROBLEMS_MAX {
+                self.report.problems.push(format!("page {page} is {what}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Copying a root's arena pages to the file.
+//!
+//! Goes through the tree depth first with a stack of its own, so that the copies of a page's
+//! children exist, with their places and checksums, when the page itself is copied. Copies are
+//! gathered into long writes.
+//!
+//! Never changes an arena page. Invariants:
+//! 1. Only pages taken from the space map for this checkpoint are written.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{PageId, PageRef};
+use crate::limits::{BUCKET_DEPTH_MAX, TREE_HEIGHT_MAX};
+use crate::page::{BucketRecord, Reference, Target, overflow, references};
+use crate::pager::{Extent, SpaceMap};
+use crate::txn::{Root, Store};
+
+/// Writes are gathered up to this size.
+const WRITE_BYTES: usize = 1 << 20;
+/// Deepest path through buckets nested in each other.
+const STACK_MAX: usize = TREE_HEIGHT_MAX * (BUCKET_DEPTH_MAX + 2);
+/// The file grows by an eighth, but by no less and no more than so many pages.
+const GROWTH_PAGES: std::ops::RangeInclusive<u32> = 16..=2048;
+
+/// Where each arena page of the root was copied to.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    /// By arena index; `NONE` for a page that was not copied.
+    places: Vec<PageRef>,
+    /// First arena index and number of pages of everything that was copied.
+    pub(super) pages: Vec<(u32, u32)>,
+}
+
+impl Moved {
+    /// The copy of an arena page.
+    pub(super) fn get(&self, id: PageId) -> Option<PageRef> {
+        let place = self.places.get(id.index() as usize)?;
+        (id.is_arena() && !place.id.is_none()).then_some(*place)
+    }
+
+    fn insert(&mut self, id: PageId, count: u32, place: PageRef) {
+        let index = id.index() as usize;
+        if self.places.len() <= index {
+            self.places.resize(index + 1, PageRef::NONE);
+        }
+        self.places[index] = place;
+        self.pages.push((id.index(), count));
+    }
+}
+
+/// A page whose children are being copied.
+struct Frame {
+    page: PageRef,
+    /// Its references to arena pages.
+    references: Vec<Reference>,
+    next: usize,
+}
+
+/// The copy under way.
+pub(super) struct Copier<'a> {
+    store: &'a Store,
+    space: &'a mut SpaceMap,
+    moved: Moved,
+    /// Everything taken from the space map, to be put back if the checkpoint is given up.
+    taken: Vec<Extent>,
+    /// Free pages taken and not used yet.
+    room: Extent,
+    /// Copies not written yet, for the pages from `buffer_page` on.
+    buffer: Vec<u8>,
+    buffer_page: u32,
+}
+
+impl<'a> Copier<'a> {
+    pub(super) fn new(store: &'a Store, space: &'a mut SpaceMap) -> Copier<'a> {
+        Copier {
+            store,
+            space,
+            moved: Moved::default(),
+            taken: Vec::new(),
+            room: Extent { start: 0, count: 0 },
+            buffer: Vec::new(),
+            buffer_page: 0,
+        }
+    }
+
+    /// Copies everything that the root reaches in the arena; returns its records in the file.
+    pub(super) fn copy_root(&mut self, root: &Root) -> Result<(BucketRecord, BucketRecord)> {
+        let buckets = self.copy_tree(root.buckets.root)?;
+        let system = self.copy_tree(root.system.root)?;
+        self.write_buffer()?;
+        Ok((
+            BucketRecord { root: buckets, ..root.buckets },
+            BucketRecord { root: system, ..root.system },
+        ))
+    }
+
+    /// Ends the copy; pages that were taken and not used are free again.
+    pub(super) fn finish(self) -> Moved {
+        if self.room.count > 0 {
+            self.space.put_back(self.room);
+        }
+        self.moved
+    }
+
+    /// Gives the copy up.
+    pub(super) fn undo(self) {
+        for extent in self.taken {
+            self.space.put_back(extent);
+        }
+    }
+
+    fn copy_tree(&mut self, root: PageRef) -> Result<PageRef> {
+        if !root.id.is_arena() {
+            return Ok(root);
+        }
+        let mut stack = vec![self.frame(root)];
+        while let Some(frame) = stack.last_mut() {
+            if let Some(reference) = frame.references.get(frame.next).copied() {
+                frame.next += 1;
+                match reference.target {
+                    Target::Run { value_len } => self.copy_run(reference.page, value_len)?,
+                    _ => stack.push(self.frame(reference.page)),
+                }
+                assert!(stack.len() <= STACK_MAX, "a tree has a bounded height");
+            } else if let Some(frame) = stack.pop() {
+                self.copy_page(&frame)?;
+            }
+        }
+        Ok(self.moved.get(root.id).expect("invariant: just copied"))
+    }
+
+    fn frame(&self, page: PageRef) -> Frame {
+        let bytes = self.store.memory.bytes(page.id, 1);
+        let references = references(bytes).filter(|to| to.page.id.is_arena()).collect();
+        Frame { page, references, next: 0 }
+    }
+
+    /// Copies a tree page whose children were copied.
+    fn copy_page(&mut self, frame: &Frame) -> Result<()> {
+        let page = self.take_page()?;
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(self.store.memory.bytes(frame.page.id, 1));
+        let copy = &mut self.buffer[start..];
+        for reference in &frame.references {
+            let place = self.moved.get(reference.page.id).expect("invariant: children come first");
+            reference.patch(copy, place);
+        }
+        let crc = crc32fast::hash(copy);
+        self.moved.insert(frame.page.id, 1, PageRef { id: PageId(page), crc });
+        Ok(())
+    }
+
+    /// Copies the run of a large value, straight from memory.
+    fn copy_run(&mut self, run: PageRef, len: u32) -> Result<()> {
+        let count = overflow::run_pages(len, self.store.memory.page_bytes());
+        let extent = self.take_extent(count, true)?;
+        let bytes = self.store.memory.bytes(run.id, count);
+        self.write(extent.start, bytes)?;
+        let place = PageRef { id: PageId(extent.start), crc: crc32fast::hash(bytes) };
+        self.moved.insert(run.id, count, place);
+        Ok(())
+    }
+
+    /// The next free page, behind the one before where there is room.
+    fn take_page(&mut self) -> Result<u32> {
+        if self.room.count == 0 {
+            let want = WRITE_BYTES / self.store.memory.page_bytes();
+            let want = u32::try_from(want).expect("invariant: at most 256 pages");
+            self.room = self.take_extent(want, false)?;
+        }
+        let page = self.room.start;
+        self.room.start += 1;
+        self.room.count -= 1;
+        let page_bytes = self.store.memory.page_bytes();
+        let buffered = u32::try_from(self.buffer.len() / page_bytes).expect("invariant: 256 pages");
+        if self.buffer_page + buffered != page || self.buffer.len() >= WRITE_BYTES {
+            self.write_buffer()?;
+            self.buffer_page = page;
+        }
+        Ok(page)
+    }
+
+    fn take_extent(&mut self, want: u32, exact: bool) -> Result<Extent> {
+        let memory = &self.store.memory;
+        let extent = match self.space.take(memory, want, exact)? {
+            Some(extent) => extent,
+            None => {
+                self.grow(if exact { want } else { 1 })?;
+                self.space.take(memory, want, exact)?.expect("invariant: the file has grown")
+            }
+        };
+        self.taken.push(extent);
+        Ok(extent)
+    }
+
+    /// Makes the file longer: the new pages are allocated on disk before the map knows them.
+    fn grow(&mut self, count: u32) -> Result<()> {
+        let memory = &self.store.memory;
+        let present = self.space.file_pages();
+        let step = (present / 8).clamp(*GROWTH_PAGES.start(), *GROWTH_PAGES.end());
+        let too_long = |what: String| {
+            Err(Error::from(ErrorKind::Full { what: "data file", reason: what }))
+        };
+        let Some(needed) = self.space.growth_for(count) else {
+            return too_long(format!("no group has room for {count} adjoining pages"));
+        };
+        let pages_max = memory.file_pages_max();
+        let add = needed.max(self.space.growth_in_group(needed + step));
+        let add = add.min(pages_max.saturating_sub(present));
+        if add < needed {
+            return too_long(format!("it may have {pages_max} pages"));
+        }
+        let bytes = u64::from(present + add) * memory.page_bytes() as u64;
+        memory.file().allocate(bytes).map_err(|e| Error::io("allocate", memory.path(), e))?;
+        self.space.grow(memory, add)
+    }
+
+    fn write_buffer(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        if !buffer.is_empty() {
+            self.write(self.buffer_page, &buffer)?;
+        }
+        self.buffer = buffer;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn write(&self, page: u32, bytes: &[u8]) -> Result<()> {
+        let memory = &self.store.memory;
+        let count = u32::try_from(bytes.len() / memory.page_bytes()).expect("invariant: a run");
+        memory.forget(page, count);
+        let offset = u64::from(page) * memory.page_bytes() as u64;
+        memory
+            .file()
+            .write_at(bytes, offset)
+            .map_err(|e| super::failed_write("write", self.store, e))
+    }
+}

@@ -1,0 +1,168 @@
+//! Checkpoints: what is only in memory and in the log goes to the data file.
+//!
+//! Order, and why each step waits for the one before:
+//! 1. flush the log, so that the newest root is published, and pin that root;
+//! 2. write copies of its arena pages, children before parents, to pages that nobody needs
+//!    ([`copy`]); write the changed space map pages; sync: the root is whole in the file;
+//! 3. write the other meta page and sync: the root is what the next open finds;
+//! 4. let the newest root refer to the copies instead of the arena pages ([`relocate`]);
+//! 5. recycle the log, up to where the older of the two meta pages needs it.
+//!
+//! Readers and writers go on meanwhile; steps 1 and 4 hold the writer's seat for a moment.
+//!
+//! Invariants:
+//! 1. No page that either meta page reaches is written before step 3 is durable.
+//! 2. A full disk before step 2 is complete leaves everything as it was; any other failure poisons
+//!    the database.
+
+mod copy;
+mod relocate;
+
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Epoch;
+use crate::pager::{Meta, Retired};
+use crate::sync::Arc;
+use crate::txn::{Claim, FileState, Root, Store, WriteTxn, WriterGuard};
+use crate::wal::Position;
+
+use copy::Copier;
+
+/// Pages of dropped buckets freed before a checkpoint, so that they need not be written.
+const DROPPED_PAGES_FREED: u32 = 4096;
+/// Arena memory that is kept for the next changes.
+const ARENA_BYTES_KEPT: usize = 32 << 20;
+
+/// A root that stays while it is written.
+struct Seal {
+    root: Root,
+    position: Position,
+    claim: Claim,
+    freed: Vec<Retired>,
+    /// Bytes of records appended when it was sealed.
+    appended_bytes: u64,
+}
+
+/// Writes a checkpoint of the newest root. False when there was nothing to write. `closing` marks
+/// it as the end of a session.
+///
+/// REQUIRES: the caller has no write transaction open.
+pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
+    let wal = store.wal()?;
+    let mut file = store.file_state.lock();
+    store.check_poison()?;
+    if store.has_dropped() {
+        let mut txn = WriteTxn::begin_unlogged(store)?;
+        txn.free_dropped(DROPPED_PAGES_FREED)?;
+        txn.replace_tip()?;
+    }
+    store.flush()?;
+    let seal = seal(store)?;
+    let wrote = if is_current(&file, &seal, closing) {
+        Ok(false)
+    } else {
+        write(store, &mut file, &seal, closing).map(|()| true)
+    };
+    store.readers.release(&seal.claim);
+    let wrote = wrote.inspect_err(|error| note_failure(store, error))?;
+    store.trim_arena(ARENA_BYTES_KEPT);
+    store.pressure.checkpointed_bytes.store(seal.appended_bytes, Ordering::Relaxed);
+    if wrote {
+        wal.recycle(file.older_log)?;
+    }
+    Ok(wrote)
+}
+
+/// True when the newest meta page says all there is to say.
+fn is_current(file: &FileState, seal: &Seal, closing: bool) -> bool {
+    let same = file.newest.epoch == seal.root.epoch && seal.freed.is_empty();
+    same && (file.newest.clean || !closing)
+}
+
+/// A full disk is no reason to stop: nothing was harmed, and space may come back.
+fn note_failure(store: &Store, error: &Error) {
+    if !matches!(error.kind(), ErrorKind::Full { .. }) {
+        store.poison(error);
+    }
+}
+
+fn seal(store: &Arc<Store>) -> Result<Seal> {
+    let mut writer = WriterGuard::take(store);
+    let (root, position, claim) = {
+        // Publishing needs the queue, so the root that is pinned is the one that it names.
+        let queue = store.queue.lock();
+        let (claim, _) = store.readers.pin(&store.published)?;
+        (queue.published, queue.position, claim)
+    };
+    assert_eq!(claim.epoch(), root.epoch, "the published root is pinned");
+    let (freed, later): (Vec<Retired>, Vec<Retired>) =
+        std::mem::take(&mut writer.freed).into_iter().partition(|page| page.freed <= root.epoch);
+    writer.freed = later;
+    let appended_bytes = store.pressure.appended_bytes.load(Ordering::Relaxed);
+    Ok(Seal { root, position, claim, freed, appended_bytes })
+}
+
+fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -> Result<()> {
+    let readers = store.readers.epochs();
+    file.space.begin(&store.memory, &seal.freed, &readers)?;
+    let mut copier = Copier::new(store, &mut file.space);
+    let copied = copier.copy_root(&seal.root);
+    let (buckets, system) = match copied {
+        Ok(records) => records,
+        Err(error) => {
+            copier.undo();
+            return Err(error);
+        }
+    };
+    let moved = copier.finish();
+    write_space(store, file, seal.root.epoch)?;
+    sync(store)?;
+    let meta = Meta {
+        page_bytes: store.memory.page_bytes(),
+        database_id: file.newest.database_id,
+        checkpoint: file.newest.checkpoint + 1,
+        epoch: seal.root.epoch,
+        txn: seal.root.txn,
+        clock_ms: store.now_ms(),
+        log: seal.position,
+        clean: closing,
+        file_pages: file.space.file_pages(),
+        buckets,
+        system,
+        directories: file.space.directories(),
+    };
+    write_meta(store, &meta)?;
+    file.space.committed(meta.slot());
+    file.older_log = file.newest.log;
+    file.newest = meta;
+    relocate::relocate(store, moved, seal.root.epoch)
+}
+
+fn write_space(store: &Store, file: &mut FileState, epoch: Epoch) -> Result<()> {
+    let page_bytes = store.memory.page_bytes() as u64;
+    let data = store.memory.file();
+    file.space.write_changed(epoch, &mut |page, bytes| {
+        data.write_at(bytes, u64::from(page) * page_bytes)
+            .map_err(|e| failed_write("write", store, e))
+    })
+}
+
+fn sync(store: &Store) -> Result<()> {
+    store.memory.file().sync().map_err(|e| failed_write("sync", store, e))
+}
+
+fn write_meta(store: &Store, meta: &Meta) -> Result<()> {
+    let offset = meta.slot() as u64 * store.memory.page_bytes() as u64;
+    store
+        .memory
+        .file()
+        .write_durable_at(&meta.encode(), offset)
+        .map_err(|e| failed_write("write", store, e))
+}
+
+/// Space was allocated before anything was written to it, so a write that finds the disk full is
+/// as grave as any other failed write.
+fn failed_write(operation: &'static str, store: &Store, source: std::io::Error) -> Error {
+    Error::from(ErrorKind::Io { operation, file: store.data_path().to_path_buf(), source })
+}

@@ -1,0 +1,115 @@
+//! After a checkpoint: the newest root refers to the copies in the file, and the arena pages go.
+//!
+//! Transactions that committed while the checkpoint wrote have made pages that still refer to
+//! arena pages of the checkpoint's root. Those few are copied once more, with the references
+//! changed, as any writer copies what it changes; published pages stay as they are. So readers
+//! never see a page change, and no load of a page id has to be atomic.
+//!
+//! Invariants:
+//! 1. The content of every bucket is the same before and after.
+//! 2. Afterwards the newest root reaches no arena page that was copied.
+
+use crate::error::Result;
+use crate::ids::{Epoch, PageId, PageRef};
+use crate::page::{Reference, Target, references};
+use crate::pager::Retired;
+use crate::sync::Arc;
+use crate::tree::{Pages, PagesMut};
+use crate::txn::{Store, WriteTxn};
+
+use super::copy::Moved;
+
+/// A page whose references are being looked at.
+struct Frame {
+    page: PageRef,
+    references: Vec<Reference>,
+    next: usize,
+    changes: Vec<(Reference, PageRef)>,
+}
+
+/// Replaces the newest root by one that refers to the copies. `sealed` is the epoch of the root
+/// that was copied.
+pub(super) fn relocate(store: &Arc<Store>, moved: Moved, sealed: Epoch) -> Result<()> {
+    if moved.pages.is_empty() {
+        return Ok(());
+    }
+    let mut txn = WriteTxn::begin_unlogged(store)?;
+    let kept = release_dropped(&mut txn, &moved, sealed);
+    let (buckets, system) = (txn.levels[0].tree.root, txn.system.tree.root);
+    let buckets = relocate_tree(&mut txn, &moved, buckets)?;
+    txn.levels[0].tree.root = buckets;
+    let system = relocate_tree(&mut txn, &moved, system)?;
+    txn.system.tree.root = system;
+    for (index, count) in kept {
+        txn.pages.retire_moved(PageId::arena(index), count);
+    }
+    txn.replace_tip()
+}
+
+/// Copies whose originals were dropped while the checkpoint ran are already free again for the
+/// next one. Returns the originals that are still in use.
+fn release_dropped(txn: &mut WriteTxn, moved: &Moved, sealed: Epoch) -> Vec<(u32, u32)> {
+    let writer = &mut *txn.pages.writer;
+    let mut dropped = Vec::new();
+    for retired in writer.arena.waiting().iter().filter(|retired| retired.freed > sealed) {
+        if let Some(place) = moved.get(retired.id) {
+            dropped.push(retired.id.index());
+            writer.freed.push(Retired { id: place.id, ..*retired });
+        }
+    }
+    dropped.sort_unstable();
+    let kept = moved.pages.iter().filter(|(index, _)| dropped.binary_search(index).is_err());
+    kept.copied().collect()
+}
+
+fn relocate_tree(txn: &mut WriteTxn, moved: &Moved, root: PageRef) -> Result<PageRef> {
+    if let Some(place) = moved.get(root.id) {
+        return Ok(place);
+    }
+    if !root.id.is_arena() {
+        return Ok(root);
+    }
+    let mut stack = vec![frame(txn, root)?];
+    loop {
+        let top = stack.last_mut().expect("invariant: returns when the root is done");
+        if let Some(reference) = top.references.get(top.next).copied() {
+            top.next += 1;
+            match (moved.get(reference.page.id), reference.target) {
+                (Some(place), _) => top.changes.push((reference, place)),
+                (None, Target::Run { .. }) => {}
+                (None, _) => stack.push(frame(txn, reference.page)?),
+            }
+            continue;
+        }
+        let done = stack.pop().expect("invariant: just looked at");
+        let place = change(txn, &done)?;
+        match stack.last_mut() {
+            None => return Ok(place),
+            Some(parent) if place != done.page => {
+                let reference = parent.references[parent.next - 1];
+                parent.changes.push((reference, place));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn frame(txn: &WriteTxn, page: PageRef) -> Result<Frame> {
+    let bytes = txn.pages.page(page)?;
+    let references = references(bytes).filter(|to| to.page.id.is_arena()).collect();
+    Ok(Frame { page, references, next: 0, changes: Vec::new() })
+}
+
+/// Copies a page with its references changed, if any did.
+fn change(txn: &mut WriteTxn, frame: &Frame) -> Result<PageRef> {
+    if frame.changes.is_empty() {
+        return Ok(frame.page);
+    }
+    let id = txn.pages.copy_page(frame.page)?;
+    let copy = txn.pages.page_mut(id, 1);
+    for (reference, place) in &frame.changes {
+        reference.patch(copy, *place);
+    }
+    txn.pages.retire(frame.page, 1)?;
+    Ok(PageRef::unsealed(id))
+}

@@ -1,0 +1,86 @@
+//! Little-endian fields at an offset, checksums and rounding: the alphabet of every byte layout.
+//!
+//! Knows no layout and never reads a number by casting bytes. Invariants:
+//! 1. Every number in a file is little-endian, whatever the machine.
+//! 2. A field outside its bytes is a mistake of the caller and panics: whoever reads bytes from
+//!    disk bounds an offset before using it here.
+
+/// The u16 at `at`. REQUIRES: `at + 2 <= bytes.len()`.
+#[inline]
+pub(crate) fn get_u16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(field(bytes, at))
+}
+
+/// The u32 at `at`. REQUIRES: `at + 4 <= bytes.len()`.
+#[inline]
+pub(crate) fn get_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(field(bytes, at))
+}
+
+/// The u64 at `at`. REQUIRES: `at + 8 <= bytes.len()`.
+#[inline]
+pub(crate) fn get_u64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(field(bytes, at))
+}
+
+/// Writes a u16 at `at`. REQUIRES: `at + 2 <= bytes.len()`.
+#[inline]
+pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Writes a u32 at `at`. REQUIRES: `at + 4 <= bytes.len()`.
+#[inline]
+pub(crate) fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Writes a u64 at `at`. REQUIRES: `at + 8 <= bytes.len()`.
+#[inline]
+pub(crate) fn put_u64(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+/// The checksum that guards every page and every frame of the log.
+#[inline]
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    crc32fast::hash(bytes)
+}
+
+/// `size` rounded up to a multiple of four, the alignment of the arrays within a page.
+#[inline]
+pub(crate) const fn align4(size: usize) -> usize {
+    (size + 3) & !3
+}
+
+#[inline]
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    *bytes[at..].first_chunk().expect("invariant: a field lies within its bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_little_endian_on_every_machine() {
+        let mut bytes = [0u8; 16];
+        put_u16(&mut bytes, 1, 0x0201);
+        put_u32(&mut bytes, 3, 0x0605_0403);
+        put_u64(&mut bytes, 7, 0x0e0d_0c0b_0a09_0807);
+        assert_eq!(bytes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0]);
+        assert_eq!(get_u16(&bytes, 1), 0x0201);
+        assert_eq!(get_u32(&bytes, 3), 0x0605_0403);
+        assert_eq!(get_u64(&bytes, 7), 0x0e0d_0c0b_0a09_0807);
+    }
+
+    #[test]
+    fn the_checksum_is_the_common_crc32() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn rounding_up_keeps_multiples() {
+        assert_eq!([0, 1, 3, 4, 5].map(align4), [0, 4, 4, 4, 8]);
+    }
+}

@@ -1,0 +1,198 @@
+//! The engine's two threads, and what happens when the last handle goes.
+//!
+//! One thread flushes commits that nobody waits for; the other writes checkpoints when the log or
+//! the memory has grown, or time has passed. Where no threads may run, the caller's own write
+//! transactions do the same work before they begin.
+//!
+//! Invariants:
+//! 1. Closing writes a last checkpoint marked clean, unless a failure stopped all writing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::checkpoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Arc;
+use crate::txn::Store;
+
+/// Writers wait for a checkpoint when the log since the last is so many times its trigger.
+const LOG_FACTOR: u64 = 4;
+/// How often a waiting writer looks whether a failure stopped everything.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Keeps a database running; dropping it closes the database.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    store: Arc<Store>,
+    threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+    closed: AtomicBool,
+}
+
+impl Keeper {
+    /// Starts the threads, if the options and the host allow.
+    pub(super) fn start(store: Arc<Store>) -> Result<Arc<Keeper>> {
+        let mut threads = Vec::new();
+        if store.options.threads {
+            type Work = fn(&Arc<Store>);
+            let work: [(&str, Work); 2] =
+                [("bristlecone-flush", flush_loop), ("bristlecone-check", checkpoint_loop)];
+            for (name, work) in work {
+                let shared = Arc::clone(&store);
+                let spawned = std::thread::Builder::new()
+                    .name(name.to_owned())
+                    .spawn(move || work(&shared))
+                    .map_err(|e| Error::io("start a thread for", &store.dir, e))?;
+                threads.push(spawned);
+            }
+        }
+        let threads = parking_lot::Mutex::new(threads);
+        Ok(Arc::new(Keeper { store, threads, closed: AtomicBool::new(false) }))
+    }
+
+    #[inline]
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Before a write transaction begins: sees that memory and log stay within their bounds.
+    pub(super) fn relieve(&self) -> Result<()> {
+        let store = &self.store;
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(super::closed(store));
+        }
+        if !wants_checkpoint(store) || store.wal.get().is_none() {
+            return Ok(());
+        }
+        if !store.options.threads {
+            return tolerate_full(checkpoint::run(store, false)).map(|_| ());
+        }
+        let mut state = store.signals.state.lock();
+        if !state.checkpoint {
+            state.checkpoint = true;
+            store.signals.checkpoint.notify_one();
+        }
+        let before = state.checkpoints;
+        // One checkpoint is waited for, not more: what readers hold no checkpoint can free.
+        while over_bounds(store) && state.checkpoints == before && !state.stop {
+            store.check_poison()?;
+            store.signals.checkpointed.wait_for(&mut state, LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    /// Stops the threads and leaves the files clean.
+    pub(super) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        {
+            let mut state = self.store.signals.state.lock();
+            state.stop = true;
+            self.store.signals.flush.notify_all();
+            self.store.signals.checkpoint.notify_all();
+            self.store.signals.checkpointed.notify_all();
+        }
+        for thread in self.threads.lock().drain(..) {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                let first = Error::invalid("a thread of the engine panicked");
+                self.store.poison(&first);
+            }
+        }
+        if self.store.wal.get().is_none() {
+            return Ok(());
+        }
+        self.store.check_poison()?;
+        self.store.flush()?;
+        checkpoint::run(&self.store, true)?;
+        Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Nobody is left to tell. What was acknowledged is in the log, and the next open replays
+        // it; `Db::close` is for those who want to know.
+        let _unreported = self.close();
+    }
+}
+
+/// True when a checkpoint is due by size.
+fn wants_checkpoint(store: &Store) -> bool {
+    store.log_bytes() >= store.options.checkpoint_log_bytes
+        || store.arena_bytes() >= store.options.checkpoint_memory_bytes
+}
+
+/// True when writers have to wait.
+fn over_bounds(store: &Store) -> bool {
+    store.log_bytes() >= store.options.checkpoint_log_bytes.saturating_mul(LOG_FACTOR)
+        || store.arena_bytes() >= store.options.memory_bytes_max
+}
+
+/// A checkpoint that found the disk full has harmed nothing; the log still takes commits.
+fn tolerate_full(result: Result<bool>) -> Result<bool> {
+    match result {
+        Err(error) if matches!(error.kind(), ErrorKind::Full { .. }) => Ok(false),
+        other => other,
+    }
+}
+
+/// Flushes what was committed without waiting.
+fn flush_loop(store: &Arc<Store>) {
+    let signals = &store.signals;
+    loop {
+        {
+            let mut state = signals.state.lock();
+            while !state.flush && !state.flush_now && !state.stop {
+                signals.flush.wait(&mut state);
+            }
+            if state.stop {
+                return;
+            }
+            let deadline = Instant::now() + store.options.buffered_delay;
+            while !state.flush_now && !state.stop {
+                if signals.flush.wait_until(&mut state, deadline).timed_out() {
+                    break;
+                }
+            }
+            (state.flush, state.flush_now) = (false, false);
+        }
+        // A failure is kept by the store: those who wait for their commit get it, and so does the
+        // next write transaction.
+        let _kept = store.flush();
+        if let Some(wal) = store.wal.get() {
+            let _retried_by_the_writer = wal.prepare_ahead();
+        }
+    }
+}
+
+/// Writes checkpoints when they are due.
+fn checkpoint_loop(store: &Arc<Store>) {
+    let signals = &store.signals;
+    let interval = store.options.checkpoint_interval;
+    let mut last = Instant::now();
+    loop {
+        {
+            let mut state = signals.state.lock();
+            while !state.checkpoint && !state.stop {
+                let timed_out = signals.checkpoint.wait_until(&mut state, last + interval);
+                if timed_out.timed_out() {
+                    break;
+                }
+            }
+            if state.stop {
+                return;
+            }
+        }
+        last = Instant::now();
+        // A failure is kept by the store; a full disk is tried again when the next is due.
+        let result = tolerate_full(checkpoint::run(store, false));
+        let mut state = signals.state.lock();
+        state.checkpoint = false;
+        state.checkpoints += 1;
+        signals.checkpointed.notify_all();
+        if result.is_err() {
+            return;
+        }
+    }
+}

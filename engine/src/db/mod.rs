@@ -1,0 +1,196 @@
+//! The database handle: open, begin, close.
+
+mod keeper;
+mod stats;
+
+use std::path::Path;
+
+use crate::check::{self, CheckProgress, CheckReport};
+use crate::checkpoint;
+use crate::error::{Error, ErrorKind, Result};
+use crate::io::{Host, RealHost};
+use crate::options::Options;
+use crate::recovery;
+use crate::snapshot::Snapshot;
+use crate::sync::Arc;
+use crate::txn::{ReadTxn, Store, WriteTxn};
+
+use keeper::Keeper;
+pub use stats::Stats;
+
+/// An open database. Cheap to clone; clones share it, and it is closed when the last one and the
+/// last write transaction are gone.
+///
+/// ```
+/// # fn main() -> bristlecone::Result<()> {
+/// # let dir = tempfile::tempdir().expect("a temporary directory");
+/// # let path = dir.path().join("state");
+/// let db = bristlecone::Db::open(&path)?;
+/// db.update(|txn| {
+///     let mut nodes = txn.create_bucket_if_missing("nodes")?;
+///     nodes.put("node-1", r#"{"Role":"worker"}"#)
+/// })?;
+/// db.view(|txn| {
+///     let nodes = txn.bucket("nodes")?;
+///     assert_eq!(nodes.get("node-1")?, Some(&br#"{"Role":"worker"}"#[..]));
+///     Ok(())
+/// })?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Db {
+    keeper: Arc<Keeper>,
+}
+
+impl Db {
+    /// Opens the database in the directory `path`, or creates it there.
+    ///
+    /// # Errors
+    /// `Locked` when it is open already, here or in another process. `NotADatabase` when the
+    /// directory holds something else. `Unsupported` for another format version. `Corrupt` when
+    /// what is needed to open is damaged. Nothing is changed in any of these cases.
+    pub fn open(path: impl AsRef<Path>) -> Result<Db> {
+        Db::open_with(path, Options::default())
+    }
+
+    /// As [`open`](Db::open), with options.
+    ///
+    /// # Errors
+    /// As [`open`](Db::open), and `InvalidArgument` for options that cannot be.
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Db> {
+        let host = Arc::new(RealHost { map: options.map });
+        Db::open_on(host, path, options)
+    }
+
+    /// As [`open_with`](Db::open_with), on a host other than the operating system: how the
+    /// simulations run the whole engine.
+    #[doc(hidden)]
+    pub fn open_on(host: Arc<dyn Host>, path: impl AsRef<Path>, options: Options) -> Result<Db> {
+        let mut options = options;
+        options.threads &= host.may_spawn() && !options.read_only;
+        let store = recovery::open(host, path.as_ref(), options)?;
+        Ok(Db { keeper: Keeper::start(store)? })
+    }
+
+    /// Runs `read` in a read transaction.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn view<T>(&self, read: impl FnOnce(&ReadTxn<'_>) -> Result<T>) -> Result<T> {
+        read(&self.begin_read()?)
+    }
+
+    /// Runs `write` in a write transaction and commits it; when this returns, the changes are
+    /// durable and visible. An error or a panic in `write` rolls everything back.
+    ///
+    /// # Errors
+    /// Those of `write` and of [`WriteTxn::commit`].
+    pub fn update<T>(&self, write: impl FnOnce(&mut WriteTxn) -> Result<T>) -> Result<T> {
+        let mut txn = self.begin_write()?;
+        let result = write(&mut txn)?;
+        txn.commit()?;
+        Ok(result)
+    }
+
+    /// Begins a read transaction: what was committed and durable at this moment.
+    ///
+    /// # Errors
+    /// `Full` when 65,536 readers are open.
+    #[inline]
+    pub fn begin_read(&self) -> Result<ReadTxn<'_>> {
+        ReadTxn::begin(self.store())
+    }
+
+    /// Waits until no other write transaction is open, and begins one. A thread that holds a write
+    /// transaction and begins another waits for itself, for ever.
+    ///
+    /// # Errors
+    /// `Poisoned` after a failed write or sync; `ReadOnly` when opened read-only.
+    pub fn begin_write(&self) -> Result<WriteTxn> {
+        self.keeper.relieve()?;
+        let mut txn = WriteTxn::begin(self.store())?;
+        txn.keep_open(Arc::clone(&self.keeper) as _);
+        Ok(txn)
+    }
+
+    /// A read transaction that owns what it needs: it can be kept and sent anywhere.
+    ///
+    /// # Errors
+    /// As [`begin_read`](Db::begin_read).
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::new(Arc::clone(self.store()))
+    }
+
+    /// Makes all buffered commits durable and visible.
+    ///
+    /// # Errors
+    /// `OutcomeUnknown` or `Poisoned` when that failed, `ReadOnly` when opened read-only.
+    pub fn sync(&self) -> Result<()> {
+        self.store().flush()
+    }
+
+    /// Writes everything committed so far to the data file, now rather than when the log has
+    /// grown. Not needed for durability. Must not be called by a thread that holds a write
+    /// transaction.
+    ///
+    /// # Errors
+    /// `Full` when the disk has no room: nothing is lost, and it can be tried again. Any other
+    /// failure stops all writing until the database is reopened.
+    pub fn checkpoint(&self) -> Result<()> {
+        checkpoint::run(self.store(), false)?;
+        Ok(())
+    }
+
+    /// Reads every page of the data file from the device and verifies it; tells `progress` how far
+    /// it has come. Readers and writers go on; checkpoints wait.
+    ///
+    /// # Errors
+    /// Damage is in the report. An error means that the check itself could not go on.
+    pub fn check(&self, progress: &mut dyn FnMut(CheckProgress)) -> Result<CheckReport> {
+        check::check(self.store(), progress)
+    }
+
+    /// Sizes and counters, taken at one moment.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        stats::collect(self.store())
+    }
+
+    /// Closes the database and reports what dropping it would not: makes buffered commits durable,
+    /// writes a last checkpoint so that the next open need not replay the log, and stops. Other
+    /// handles can still read; they cannot write.
+    ///
+    /// # Errors
+    /// Those of the last flush and checkpoint. What was acknowledged before is safe regardless.
+    pub fn close(self) -> Result<()> {
+        self.keeper.close()
+    }
+
+    /// The database's directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.store().dir
+    }
+
+    #[inline]
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        self.keeper.store()
+    }
+}
+
+impl Options {
+    /// Opens or creates the database in the directory `path` with these options.
+    ///
+    /// # Errors
+    /// As [`Db::open`], and `InvalidArgument` for options that cannot be.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
+        Db::open_with(path, self)
+    }
+}
+
+/// The error of a write to a database that was closed.
+fn closed(store: &Store) -> Error {
+    let reason = format!("database was closed: {}", store.dir.display());
+    Error::from(ErrorKind::InvalidArgument { reason })
+}

@@ -1,0 +1,313 @@
+//! The one error type: what was attempted, what was expected, what was found.
+//!
+//! An [`Error`] is one word wide, cheap to clone, and asked through [`Error::kind`] or the `is_*`
+//! predicates. A missing key is never an error; it is `None`.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The result of every fallible call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. One word wide; clones share the cause.
+#[derive(Clone)]
+pub struct Error(Arc<ErrorKind>);
+
+/// The kinds of failure a caller can tell apart.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument that can never be accepted; nothing was changed.
+    InvalidArgument {
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A key, value, bucket path or transaction beyond its limit; nothing was changed.
+    TooLarge {
+        /// What was too large: `key`, `value`, `bucket depth`, ...
+        what: &'static str,
+        /// The largest size allowed, in bytes unless `what` says otherwise.
+        max: u64,
+        /// The size found.
+        found: u64,
+    },
+    /// The bucket does not exist.
+    BucketNotFound {
+        /// The bucket's name.
+        name: Vec<u8>,
+    },
+    /// The bucket exists already.
+    BucketExists {
+        /// The bucket's name.
+        name: Vec<u8>,
+    },
+    /// A bucket was asked for, and the key holds a value.
+    NotABucket {
+        /// The key.
+        name: Vec<u8>,
+    },
+    /// A value was asked for or written, and the key holds a bucket.
+    IsABucket {
+        /// The key.
+        name: Vec<u8>,
+    },
+    /// The database is open in another process, or a second time in this one.
+    Locked {
+        /// The database's directory.
+        path: PathBuf,
+    },
+    /// The directory does not hold a Bristlecone database.
+    NotADatabase {
+        /// The directory.
+        path: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+    /// A database of another format version, page size or feature set.
+    Unsupported {
+        /// The file.
+        file: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+        /// What this build or these options expect.
+        expected: u64,
+        /// What the file says.
+        found: u64,
+    },
+    /// Bytes on disk are not what was written.
+    Corrupt(Corruption),
+    /// The database or its file system does not accept writes.
+    ReadOnly {
+        /// The database's directory.
+        path: PathBuf,
+    },
+    /// A configured bound or the disk is exhausted; the transaction was not applied.
+    Full {
+        /// What is exhausted: `disk`, `transaction memory`, `log`, ...
+        what: &'static str,
+        /// Detail for a person.
+        reason: String,
+    },
+    /// An earlier write or sync failed; the database accepts no more writes until reopened.
+    Poisoned {
+        /// The first failure.
+        first: Error,
+    },
+    /// The write or sync of a commit failed part way: it may or may not survive. Whichever it is
+    /// after the next open stays so.
+    OutcomeUnknown {
+        /// The failure.
+        cause: Error,
+    },
+    /// The operating system refused an operation.
+    Io {
+        /// The operation: `read`, `write`, `sync`, ...
+        operation: &'static str,
+        /// The file or directory.
+        file: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+/// Where the damage is, and how it was seen.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Corruption {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// The page, or for a log segment the 4 KiB block, that is damaged.
+    pub page: u64,
+    /// What was expected.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is damaged at page {}: expected {}, found {}",
+            self.file.display(),
+            self.page,
+            self.expected,
+            self.found
+        )
+    }
+}
+
+impl Error {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0
+    }
+
+    /// Damage at `page` of `file`.
+    #[cold]
+    pub(crate) fn corrupt(
+        file: &Path,
+        page: u64,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        Error::from(ErrorKind::Corrupt(Corruption {
+            file: file.to_path_buf(),
+            page,
+            expected: expected.into(),
+            found: found.into(),
+        }))
+    }
+
+    /// An argument that can never be accepted.
+    #[cold]
+    pub(crate) fn invalid(reason: impl Into<String>) -> Error {
+        Error::from(ErrorKind::InvalidArgument { reason: reason.into() })
+    }
+
+    /// A size beyond its limit.
+    #[cold]
+    pub(crate) fn too_large(what: &'static str, max: u64, found: u64) -> Error {
+        Error::from(ErrorKind::TooLarge { what, max, found })
+    }
+
+    /// A failed operation on a file. A full disk and a read-only file system get kinds of their own.
+    #[cold]
+    pub(crate) fn io(operation: &'static str, file: &Path, source: io::Error) -> Error {
+        let kind = match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => {
+                ErrorKind::Full { what: "disk", reason: format!("{}: {source}", file.display()) }
+            }
+            io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly { path: file.to_path_buf() },
+            _ => ErrorKind::Io { operation, file: file.to_path_buf(), source },
+        };
+        Error::from(kind)
+    }
+
+    /// True when the bucket does not exist.
+    #[must_use]
+    pub fn is_bucket_not_found(&self) -> bool {
+        matches!(self.kind(), ErrorKind::BucketNotFound { .. })
+    }
+
+    /// True when another opener holds the database.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Locked { .. })
+    }
+
+    /// True when bytes on disk are not what was written.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Corrupt(_))
+    }
+
+    /// True when a bound or the disk is exhausted and nothing was applied.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Full { .. })
+    }
+
+    /// True when an earlier failure stopped all writing.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Poisoned { .. })
+    }
+
+    /// True when a commit may or may not survive.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self.kind(), ErrorKind::OutcomeUnknown { .. })
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Error {
+        Error(Arc::new(kind))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            ErrorKind::InvalidArgument { reason } => f.write_str(reason),
+            ErrorKind::TooLarge { what, max, found } => {
+                write!(f, "{what} too large: expected at most {max}, found {found}")
+            }
+            ErrorKind::BucketNotFound { name } => write!(f, "bucket not found: {}", text(name)),
+            ErrorKind::BucketExists { name } => write!(f, "bucket exists already: {}", text(name)),
+            ErrorKind::NotABucket { name } => {
+                write!(f, "expected a bucket, found a value: {}", text(name))
+            }
+            ErrorKind::IsABucket { name } => {
+                write!(f, "expected a value, found a bucket: {}", text(name))
+            }
+            ErrorKind::Locked { path } => {
+                write!(f, "database is open elsewhere: {}", path.display())
+            }
+            ErrorKind::NotADatabase { path, reason } => {
+                write!(f, "not a bristlecone database: {}: {reason}", path.display())
+            }
+            ErrorKind::Unsupported { file, what, expected, found } => {
+                write!(f, "{}: expected {what} {expected}, found {found}", file.display())
+            }
+            ErrorKind::Corrupt(corruption) => fmt::Display::fmt(corruption, f),
+            ErrorKind::ReadOnly { path } => write!(f, "read-only: {}", path.display()),
+            ErrorKind::Full { what, reason } => write!(f, "{what} full: {reason}"),
+            ErrorKind::Poisoned { first } => {
+                write!(f, "database stopped writing after a failure, reopen it: {first}")
+            }
+            ErrorKind::OutcomeUnknown { cause } => {
+                write!(f, "commit may or may not survive: {cause}")
+            }
+            ErrorKind::Io { operation, file, source } => {
+                write!(f, "cannot {operation} {}: {source}", file.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.kind() {
+            ErrorKind::Io { source, .. } => Some(source),
+            ErrorKind::Poisoned { first } => Some(first),
+            ErrorKind::OutcomeUnknown { cause } => Some(cause),
+            _ => None,
+        }
+    }
+}
+
+/// Names are bytes; a person reads them as text where they are text.
+fn text(name: &[u8]) -> String {
+    format!("\"{}\"", name.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_word_wide() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart_from_other_failures() {
+        let full = Error::io("write", Path::new("data"), io::ErrorKind::StorageFull.into());
+        assert!(full.is_full());
+        let other = Error::io("write", Path::new("data"), io::ErrorKind::BrokenPipe.into());
+        assert_eq!(other.to_string(), "cannot write data: broken pipe");
+    }
+}

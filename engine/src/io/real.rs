@@ -1,0 +1,242 @@
+//! The host that is the operating system: Linux files, OFD locks, direct and durable writes.
+//!
+//! Never retries a failed sync: the kernel marks the pages clean whether they reached the device
+//! or not, so a second sync that succeeds proves nothing.
+
+use std::fs;
+use std::io::{self, Result};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use super::{File, Host, Lock, OpenMode, Region};
+
+/// The operating system.
+#[derive(Debug, Default)]
+pub(crate) struct RealHost {
+    /// False reads the data file by `pread` into memory of its own instead of mapping it.
+    pub(crate) map: bool,
+}
+
+impl Host for RealHost {
+    fn create_dir(&self, dir: &Path) -> Result<()> {
+        fs::DirBuilder::new().mode(0o700).create(dir)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        fs::read_dir(dir)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
+        let file = options(mode).open(path)?;
+        Ok(Arc::new(RealFile { file, map: self.map, durable_writes: AtomicBool::new(true) }))
+    }
+
+    fn open_log(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
+        let direct = OFlags::DIRECT.bits() as i32;
+        let file = match options(mode).custom_flags(direct).open(path) {
+            // File systems without direct writes say so at open.
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                let again = if mode == OpenMode::CreateNew { OpenMode::ReadWrite } else { mode };
+                match options(again).open(path) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => options(mode).open(path)?,
+                    other => other?,
+                }
+            }
+            other => other?,
+        };
+        Ok(Arc::new(RealFile { file, map: false, durable_writes: AtomicBool::new(true) }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<()> {
+        fs::remove_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> Result<Option<Box<dyn Lock>>> {
+        let file = options(OpenMode::ReadWrite).create(true).open(path)?;
+        // `flock` belongs to the open file description: a second open in this process fails too,
+        // and the kernel releases it when the process dies, however it dies.
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(RealLock { _file: file, _path: path.to_path_buf() }))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn random(&self) -> u64 {
+        // The standard library seeds its hasher from the operating system's randomness.
+        use std::hash::{BuildHasher, Hasher};
+        std::collections::hash_map::RandomState::new().build_hasher().finish()
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<Region> {
+        Region::anonymous(bytes)
+    }
+
+    fn may_spawn(&self) -> bool {
+        true
+    }
+}
+
+fn options(mode: OpenMode) -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).mode(0o600);
+    match mode {
+        OpenMode::Read => {}
+        OpenMode::ReadWrite => {
+            options.write(true);
+        }
+        OpenMode::CreateNew => {
+            options.write(true).create_new(true);
+        }
+    }
+    options
+}
+
+#[derive(Debug)]
+struct RealLock {
+    _file: fs::File,
+    _path: PathBuf,
+}
+
+impl Lock for RealLock {}
+
+#[derive(Debug)]
+struct RealFile {
+    file: fs::File,
+    map: bool,
+    /// Cleared when the file system refuses `RWF_DSYNC`; then a sync follows each durable write.
+    durable_writes: AtomicBool,
+}
+
+impl File for RealFile {
+    fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(buf, offset)
+    }
+
+    fn write_durable_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+        if self.durable_writes.load(Ordering::Relaxed) {
+            match self.write_dsync(buf, offset) {
+                Err(error) if error == Errno::OPNOTSUPP || error == Errno::INVAL => {
+                    self.durable_writes.store(false, Ordering::Relaxed);
+                }
+                other => return other.map_err(io::Error::from),
+            }
+        }
+        self.file.write_all_at(buf, offset)?;
+        self.file.sync_data()
+    }
+
+    fn allocate(&self, len: u64) -> Result<()> {
+        if len <= self.len()? {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.file.set_len(len),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file.sync_data()
+    }
+
+    fn forget_cached(&self) -> Result<()> {
+        Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
+    }
+
+    fn map(&self, reserve: usize) -> Result<Option<Region>> {
+        if !self.map {
+            return Ok(None);
+        }
+        Region::file(&self.file, reserve).map(Some)
+    }
+}
+
+impl RealFile {
+    /// Writes all of `buf`, each piece durable when its call returns.
+    fn write_dsync(&self, buf: &[u8], offset: u64) -> std::result::Result<(), Errno> {
+        let mut done = 0;
+        while done < buf.len() {
+            let slice = [io::IoSlice::new(&buf[done..])];
+            let at = offset + done as u64;
+            match rustix::io::pwritev2(&self.file, &slice, at, ReadWriteFlags::DSYNC) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(written) => done += written,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "uses system calls that Miri does not know")]
+    fn a_lock_excludes_a_second_opener_of_the_same_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = RealHost::default();
+        let path = dir.path().join("lock");
+        let first = host.lock(&path).unwrap();
+        assert!(first.is_some());
+        assert!(host.lock(&path).unwrap().is_none());
+        drop(first);
+        assert!(host.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "uses system calls that Miri does not know")]
+    fn log_files_take_direct_durable_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = RealHost::default();
+        let file = host.open_log(&dir.path().join("log"), OpenMode::CreateNew).unwrap();
+        let region = Region::heap(8192);
+        region.bytes_mut(0, 8192).fill(3);
+        file.write_durable_at(region.bytes(0, 8192), 4096).unwrap();
+        assert_eq!(file.len().unwrap(), 12288);
+        file.read_at(region.bytes_mut(0, 4096), 0).unwrap();
+        assert_eq!(region.bytes(0, 4096), [0; 4096]);
+    }
+}

@@ -1,0 +1,205 @@
+//! Page memory: one long range of addresses, shared between one writer and many readers.
+//!
+//! This is the only file of the engine with `unsafe` code. A region is either anonymous memory
+//! (the arena, or pages read by `pread`) or a read-only map of the data file. It never moves and
+//! never shrinks while it lives, so slices of it stay valid for as long as it is borrowed.
+//!
+//! It does not know which pages are in use. The contract that makes sharing sound is kept by the
+//! pager, and stated here once:
+//! 1. A range handed out by [`Region::bytes`] is not written while the slice lives: the pager
+//!    writes only pages that no published root reaches and no reader can hold.
+//! 2. Ranges handed out by [`Region::bytes_mut`] at one time do not overlap: only the one writer
+//!    asks for them, page by page; or, when pages are read by `pread`, the holder of the load lock,
+//!    for a page that nobody has been given yet.
+//! 3. The mapped file is changed only by this process (it holds the database's lock, and the file
+//!    has mode 0600), only by `pwrite` to pages that no reader can hold, and never cut below a page
+//!    that a reader can hold. Truncation by another program is a crash by signal, as for every
+//!    mapped store; it is documented as such.
+
+#![allow(unsafe_code, reason = "the one place of the engine where pages become slices")]
+
+use std::alloc::Layout;
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+
+/// A long, fixed range of memory that holds pages.
+pub struct Region {
+    base: NonNull<u8>,
+    len: usize,
+    backing: Backing,
+}
+
+enum Backing {
+    /// Zeroed memory of the allocator, as it was allocated: hosts without maps, aligned buffers.
+    Heap(NonNull<u8>, Layout),
+    /// Anonymous pages, allocated by the kernel when first written.
+    Anonymous(memmap2::MmapRaw),
+    /// The data file, readable only. Held for its destructor.
+    File(#[allow(dead_code, reason = "owns the mapping")] memmap2::Mmap),
+}
+
+// SAFETY: the memory is owned by the region and freed only by its destructor; the rules for
+// concurrent access are those of the module's documentation, kept by the pager.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+/// Regions start and pages lie at multiples of this, so that direct writes can use them.
+const ALIGNMENT: usize = 4096;
+
+impl Region {
+    /// Zeroed memory from the allocator, aligned as direct I/O wants it.
+    ///
+    /// Asked for with a small alignment and aligned by hand: allocators hand out zeroed memory
+    /// without touching it only when no large alignment is asked for.
+    #[must_use]
+    pub fn heap(len: usize) -> Region {
+        let layout = Layout::from_size_align(len + ALIGNMENT, 16)
+            .expect("invariant: a region fits in memory");
+        // SAFETY: the layout has a size above zero.
+        let pointer = unsafe { std::alloc::alloc_zeroed(layout) };
+        let whole = NonNull::new(pointer).unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
+        let skip = whole.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+        // SAFETY: `skip` is below ALIGNMENT, which was added to the size.
+        let base = unsafe { whole.add(skip) };
+        Region { base, len, backing: Backing::Heap(whole, layout) }
+    }
+
+    /// Anonymous memory that costs nothing until it is written. Where the system refuses that much
+    /// address space, a half, a quarter and so on is tried.
+    pub(super) fn anonymous(len: usize) -> io::Result<Region> {
+        let mut len = len;
+        loop {
+            let mapped = memmap2::MmapOptions::new().len(len).no_reserve_swap().map_anon();
+            match mapped {
+                Ok(map) => {
+                    let map = memmap2::MmapRaw::from(map);
+                    let base = NonNull::new(map.as_mut_ptr())
+                        .expect("invariant: a mapping has an address");
+                    return Ok(Region { base, len, backing: Backing::Anonymous(map) });
+                }
+                Err(error) if len <= 64 << 20 => return Err(error),
+                Err(_) => len /= 2,
+            }
+        }
+    }
+
+    /// A read-only map of `file` that reaches `len` bytes, beyond the file's present end.
+    pub(super) fn file(file: &std::fs::File, len: usize) -> io::Result<Region> {
+        let mut len = len;
+        loop {
+            // SAFETY: rule 3 of the module: only this process changes the file, and the pager
+            // never reads a page beyond the file's end through the map.
+            let mapped = unsafe { memmap2::MmapOptions::new().len(len).map(file) };
+            match mapped {
+                Ok(map) => {
+                    let base = NonNull::new(map.as_ptr().cast_mut())
+                        .expect("invariant: a mapping has an address");
+                    return Ok(Region { base, len, backing: Backing::File(map) });
+                }
+                Err(error) if len <= 64 << 20 => return Err(error),
+                Err(_) => len /= 2,
+            }
+        }
+    }
+
+    /// Length in bytes.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a region is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The bytes `[at, at + len)`. REQUIRES rule 1 of the module.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self, at: usize, len: usize) -> &[u8] {
+        assert!(at <= self.len && len <= self.len - at, "range beyond the region");
+        // SAFETY: the range was just checked to lie within the region.
+        let start = unsafe { self.base.as_ptr().add(at) };
+        // SAFETY: the memory is initialised (zeroed or file content) and, by rule 1, not written
+        // while the slice lives.
+        unsafe { std::slice::from_raw_parts(start, len) }
+    }
+
+    /// The bytes `[at, at + len)`, to be written. REQUIRES rule 2 of the module; panics for a map
+    /// of a file, which is never written.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "one writer, disjoint pages: rule 2 of the module")]
+    pub fn bytes_mut(&self, at: usize, len: usize) -> &mut [u8] {
+        assert!(!matches!(self.backing, Backing::File(_)), "a mapped file is never written");
+        assert!(at <= self.len && len <= self.len - at, "range beyond the region");
+        // SAFETY: the range was just checked to lie within the region.
+        let start = unsafe { self.base.as_ptr().add(at) };
+        // SAFETY: the memory is initialised, and by rule 2 no other slice of the range lives.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
+    /// Gives the memory of `[at, at + len)` back to the system; it reads as zeros afterwards.
+    /// REQUIRES rule 2 of the module.
+    pub fn release(&self, at: usize, len: usize) {
+        assert!(at <= self.len && len <= self.len - at, "range beyond the region");
+        match &self.backing {
+            Backing::Heap(..) => self.bytes_mut(at, len).fill(0),
+            Backing::Anonymous(map) => {
+                // SAFETY: the range is within the map, and by rule 2 no slice of it lives.
+                let advised = unsafe {
+                    map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, len)
+                };
+                if advised.is_err() {
+                    self.bytes_mut(at, len).fill(0);
+                }
+            }
+            Backing::File(_) => {}
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if let Backing::Heap(whole, layout) = self.backing {
+            // SAFETY: allocated by `Region::heap` with this layout, and freed once.
+            unsafe { std::alloc::dealloc(whole.as_ptr(), layout) };
+        }
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backing = match self.backing {
+            Backing::Heap(..) => "heap",
+            Backing::Anonymous(_) => "anonymous",
+            Backing::File(_) => "file",
+        };
+        write!(f, "Region({backing}, {} bytes)", self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_written_are_read_back_and_released_to_zeros() {
+        let mut regions = vec![Region::heap(1 << 16)];
+        if !cfg!(miri) {
+            regions.push(Region::anonymous(1 << 30).unwrap());
+        }
+        for region in regions {
+            region.bytes_mut(4096, 4096).fill(7);
+            assert_eq!(region.bytes(4096, 4096), [7; 4096]);
+            assert_eq!(region.bytes(0, 4096), [0; 4096]);
+            region.release(4096, 4096);
+            assert_eq!(region.bytes(4096, 4096), [0; 4096]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "range beyond the region")]
+    fn a_range_beyond_the_region_panics() {
+        let region = Region::heap(4096);
+        let _ = region.bytes(4000, 97);
+    }
+}

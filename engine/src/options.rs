@@ -1,0 +1,165 @@
+//! How to open a database.
+//!
+//! Defaults suit an orchestrator's state; every setting tells its unit and its default. Only the
+//! page size is a property of the files; the rest may differ from one open to the next.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::limits::{
+    ARENA_BYTES_RESERVED, MAP_BYTES_RESERVED, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX, PAGE_BYTES_MIN,
+    WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
+};
+
+/// How to open a database. See [`Db::open`](crate::Db::open) for the defaults at work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) page_bytes: Option<usize>,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) map: bool,
+    pub(crate) threads: bool,
+    pub(crate) memory_bytes_max: u64,
+    pub(crate) checkpoint_log_bytes: u64,
+    pub(crate) checkpoint_memory_bytes: u64,
+    pub(crate) checkpoint_interval: Duration,
+    pub(crate) buffered_delay: Duration,
+    pub(crate) wal_segment_bytes_max: u64,
+    pub(crate) map_bytes: usize,
+    pub(crate) arena_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            page_bytes: None,
+            create: true,
+            read_only: false,
+            map: true,
+            threads: true,
+            memory_bytes_max: 1 << 30,
+            checkpoint_log_bytes: 64 << 20,
+            checkpoint_memory_bytes: 512 << 20,
+            checkpoint_interval: Duration::from_secs(60),
+            buffered_delay: Duration::from_millis(10),
+            wal_segment_bytes_max: 32 << 20,
+            map_bytes: MAP_BYTES_RESERVED,
+            arena_bytes: ARENA_BYTES_RESERVED,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// Page size in bytes: a power of two from 4,096 to 32,768, 8,192 by default. Fixed when the
+    /// database is created; opening one of another size is an error if a size is asked for.
+    #[must_use]
+    pub fn page_bytes(mut self, bytes: usize) -> Options {
+        self.page_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether a missing database is created. True by default.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Options {
+        self.create = create;
+        self
+    }
+
+    /// Opens without ever writing, also from a read-only file system. Commits that are only in
+    /// the log are replayed in memory. False by default.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Options {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether pages are read through a map of the data file. True by default; false reads each
+    /// page once by `pread` and keeps it in memory.
+    #[must_use]
+    pub fn map(mut self, map: bool) -> Options {
+        self.map = map;
+        self
+    }
+
+    /// Whether the engine may run its two threads, one that flushes buffered commits and one that
+    /// writes checkpoints. True by default; false leaves both to the caller's own commits.
+    #[must_use]
+    pub fn threads(mut self, threads: bool) -> Options {
+        self.threads = threads;
+        self
+    }
+
+    /// Memory for changes that no checkpoint has written yet, in bytes; 1 GiB by default. A new
+    /// write transaction waits for a checkpoint when it is reached. One transaction may exceed it.
+    #[must_use]
+    pub fn memory_bytes_max(mut self, bytes: u64) -> Options {
+        self.memory_bytes_max = bytes;
+        self
+    }
+
+    /// A checkpoint starts when the log has grown by so many bytes; 64 MiB by default. Bounds the
+    /// time to open after a crash.
+    #[must_use]
+    pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Options {
+        self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// A checkpoint starts when changes take so many bytes of memory; 512 MiB by default.
+    #[must_use]
+    pub fn checkpoint_memory_bytes(mut self, bytes: u64) -> Options {
+        self.checkpoint_memory_bytes = bytes;
+        self
+    }
+
+    /// A checkpoint starts when the oldest change is so old; 60 seconds by default.
+    #[must_use]
+    pub fn checkpoint_interval(mut self, interval: Duration) -> Options {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// A buffered commit is durable at the latest after this time; 10 milliseconds by default.
+    #[must_use]
+    pub fn buffered_delay(mut self, delay: Duration) -> Options {
+        self.buffered_delay = delay;
+        self
+    }
+
+    /// Largest log segment in bytes; 32 MiB by default. The first ones are smaller.
+    #[must_use]
+    pub fn wal_segment_bytes_max(mut self, bytes: u64) -> Options {
+        self.wal_segment_bytes_max = bytes;
+        self
+    }
+
+    /// Page size of a database that is to be created.
+    pub(crate) fn new_page_bytes(&self) -> usize {
+        self.page_bytes.unwrap_or(PAGE_BYTES_DEFAULT)
+    }
+
+    /// Refuses settings that no database can have.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let page_bytes = self.new_page_bytes();
+        let sizes = PAGE_BYTES_MIN..=PAGE_BYTES_MAX;
+        if !page_bytes.is_power_of_two() || !sizes.contains(&page_bytes) {
+            return Err(Error::invalid(format!(
+                "expected a page size that is a power of two in {sizes:?}, found {page_bytes}"
+            )));
+        }
+        let segments = WAL_SEGMENT_BYTES_MIN..=WAL_SEGMENT_BYTES_MAX;
+        if !segments.contains(&self.wal_segment_bytes_max) {
+            return Err(Error::invalid(format!(
+                "expected a log segment of {segments:?} bytes, found {}",
+                self.wal_segment_bytes_max
+            )));
+        }
+        Ok(())
+    }
+}

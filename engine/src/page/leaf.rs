@@ -1,0 +1,218 @@
+//! A leaf, read: entries in key order, found by binary search.
+//!
+//! ```text
+//!  0      header          count = entries, level = 0
+//! 24      prefix          a copy of what all keys start with, padded to 4
+//!  .      heads  u32 x n  the 4 key bytes after the prefix as a big-endian number
+//!  .      slots  u16 x n  where each entry starts
+//!  .      free
+//! heap_low heap           entries (see `entry`), live and dead, to the end of the page
+//! ```
+//!
+//! Keys are whole in the heap; the prefix only decides which four bytes the heads show. A leaf
+//! *image* (see `bucket`) is the same, as long as its content. Never changes a byte. Invariants:
+//! 1. No function panics, whatever the bytes: one whose arrays do not fit
+//!    reads as empty, and offsets are clamped to the page.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::entry::{self, Entry, EntryHead};
+use super::header::{FLAG_REFERENCES, Header, PAGE_HEADER_BYTES};
+use super::keys::{head, lower_bound, stored_head, suffix, upper_bound};
+use crate::codec::align4;
+
+/// Bytes that an entry costs beside its place in the heap: a head and a slot.
+pub(crate) const LEAF_INDEX_BYTES: usize = 4 + 2;
+
+/// The entries of a leaf page or leaf image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaf<'a> {
+    bytes: &'a [u8],
+    prefix: &'a [u8],
+    heads: &'a [[u8; 4]],
+    slots: &'a [[u8; 2]],
+}
+
+impl<'a> Leaf<'a> {
+    /// A leaf without entries or bytes.
+    pub(crate) const EMPTY: Leaf<'static> = Leaf { bytes: &[], prefix: &[], heads: &[], slots: &[] };
+
+    /// REQUIRES: `bytes` are those of a leaf; others read as some leaf or other.
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8]) -> Leaf<'a> {
+        let header = Header::read(bytes);
+        let heads_at = PAGE_HEADER_BYTES + align4(header.prefix_len);
+        let (heads_len, slots_len) = (header.count * 4, header.count * 2);
+        let Some((prefix, arrays)) = bytes.split_at_checked(heads_at) else {
+            return Leaf::EMPTY;
+        };
+        if heads_len + slots_len > arrays.len() {
+            return Leaf::EMPTY;
+        }
+        let (heads, rest) = arrays.split_at(heads_len);
+        Leaf {
+            bytes,
+            prefix: &prefix[PAGE_HEADER_BYTES..][..header.prefix_len],
+            heads: heads.as_chunks().0,
+            slots: rest[..slots_len].as_chunks().0,
+        }
+    }
+
+    /// Entries of the leaf.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Entry `index` in key order.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<Entry<'a>> {
+        self.slots.get(index).map(|slot| entry::entry(self.from_slot(*slot)))
+    }
+
+    /// Entry `index` in key order. REQUIRES: `index < count()`; beyond it an empty entry.
+    #[inline]
+    pub(crate) fn entry(&self, index: usize) -> Entry<'a> {
+        entry::entry(self.heap_from(index))
+    }
+
+    /// The key of entry `index`. REQUIRES: `index < count()`; beyond it an empty key.
+    #[inline]
+    pub(crate) fn key(&self, index: usize) -> &'a [u8] {
+        entry::key(self.heap_from(index))
+    }
+
+    /// The whole entry `index` as it is stored.
+    #[inline]
+    pub(crate) fn stored(&self, index: usize) -> &'a [u8] {
+        let bytes = self.heap_from(index);
+        let len = EntryHead::read(bytes).map_or(0, |head| head.stored_bytes());
+        bytes.get(..len).unwrap_or(&[])
+    }
+
+    /// Where the payload of entry `index` lies within the leaf's bytes.
+    pub(crate) fn payload_range(&self, index: usize) -> Range<usize> {
+        let at = self.slot(index);
+        let payload = EntryHead::read(self.heap_from(index)).map_or(0..0, |head| head.payload());
+        at + payload.start..at + payload.end
+    }
+
+    /// The kind of entry `index` as it is stored.
+    pub(crate) fn stored_kind(&self, index: usize) -> u8 {
+        EntryHead::read(self.heap_from(index)).map_or(entry::KIND_VALUE, |head| head.kind)
+    }
+
+    /// The entry with this key.
+    #[inline(always)]
+    pub(crate) fn find(self, key: &[u8]) -> Option<Entry<'a>> {
+        // A key without the prefix gets lost among the heads: the whole key is compared below.
+        let wanted = head(key.get(self.prefix.len()..)?);
+        let low = lower_bound(self.heads, wanted);
+        if !self.has_head(low, wanted) {
+            return None;
+        }
+        if self.has_head(low + 1, wanted) {
+            return find_among_ties(self.bytes, key);
+        }
+        let found = self.entry(low);
+        (found.key == key).then_some(found)
+    }
+
+    /// The index of the entry with this key, or else that of the first entry above it.
+    #[inline]
+    pub(crate) fn search(self, key: &[u8]) -> Result<usize, usize> {
+        let Some(suffix) = suffix(key, self.prefix) else {
+            return Err(if key < self.prefix { 0 } else { self.count() });
+        };
+        let wanted = head(suffix);
+        let low = lower_bound(self.heads, wanted);
+        if !self.has_head(low, wanted) {
+            return Err(low);
+        }
+        let ties = upper_bound(&self.heads[low..], wanted);
+        self.search_ties(low, low + ties, key)
+    }
+
+    /// What every key of the leaf starts with.
+    #[inline]
+    pub(crate) fn prefix(&self) -> &'a [u8] {
+        self.prefix
+    }
+
+    /// The heads as they are stored.
+    pub(crate) fn heads(&self) -> &'a [[u8; 4]] {
+        self.heads
+    }
+
+    /// Where the heads start.
+    #[inline]
+    pub(crate) fn heads_at(&self) -> usize {
+        PAGE_HEADER_BYTES + align4(self.prefix.len())
+    }
+
+    /// Where the slots end and the free bytes start.
+    #[inline]
+    pub(crate) fn arrays_end(&self) -> usize {
+        self.heads_at() + self.count() * LEAF_INDEX_BYTES
+    }
+
+    /// Where entry `index` starts.
+    #[inline]
+    pub(crate) fn slot(&self, index: usize) -> usize {
+        self.slots.get(index).map_or(0, |slot| usize::from(u16::from_le_bytes(*slot)))
+    }
+
+    /// Bytes of all entries in the heap, dead bytes left out.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let header = Header::read(self.bytes);
+        self.bytes.len().saturating_sub(header.heap_low).saturating_sub(header.garbage)
+    }
+
+    /// Bytes in use, dead ones and the optional prefix left out.
+    pub(crate) fn used_bytes(&self) -> usize {
+        PAGE_HEADER_BYTES + self.count() * LEAF_INDEX_BYTES + self.heap_bytes()
+    }
+
+    /// False when no entry refers to a page. True says nothing.
+    pub(crate) fn may_have_references(&self) -> bool {
+        Header::read(self.bytes).flags & FLAG_REFERENCES != 0
+    }
+
+    #[inline]
+    fn heap_from(&self, index: usize) -> &'a [u8] {
+        self.slots.get(index).map_or(&[], |slot| self.from_slot(*slot))
+    }
+
+    #[inline]
+    fn from_slot(&self, slot: [u8; 2]) -> &'a [u8] {
+        self.bytes.get(usize::from(u16::from_le_bytes(slot))..).unwrap_or(&[])
+    }
+
+    #[inline]
+    fn has_head(&self, index: usize, head: u32) -> bool {
+        self.heads.get(index).is_some_and(|bytes| stored_head(*bytes) == head)
+    }
+
+    /// Binary search by whole keys from entry `low` up to `high`.
+    #[inline]
+    fn search_ties(self, low: usize, high: usize, key: &[u8]) -> Result<usize, usize> {
+        let (mut low, mut high) = (low, high);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.key(middle).cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+}
+
+/// The same as [`Leaf::find`]. Takes bytes, lest the view be kept in memory for its sake.
+#[inline(never)]
+fn find_among_ties<'a>(leaf: &'a [u8], key: &[u8]) -> Option<Entry<'a>> {
+    let leaf = Leaf::new(leaf);
+    leaf.search(key).ok().map(|index| leaf.entry(index))
+}

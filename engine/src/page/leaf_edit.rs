@@ -1,0 +1,240 @@
+//! A leaf, changed in place: insert, replace, remove.
+//!
+//! A change that does not fit as the page is, but would without its dead bytes or with a shorter
+//! prefix, rewrites the page. Never splits. REQUIRES throughout: the bytes passed `validate` or
+//! were written by this module. Invariants:
+//! 1. A refused change leaves the page as it was.
+//! 2. Live entries never overlap, and `heap_low + live + garbage` is the page's length.
+
+use super::entry::Entry;
+use super::header::{
+    FLAG_REFERENCES, Header, PAGE_HEADER_BYTES, PageKind, add_flags, narrow, set_count,
+    set_garbage, set_heap_low,
+};
+use super::keys::head;
+use super::leaf::{LEAF_INDEX_BYTES, Leaf};
+use super::leaf_build::LeafBuilder;
+use crate::codec::{put_u16, put_u32};
+use crate::ids::Epoch;
+
+/// A leaf that may be changed.
+#[derive(Debug)]
+pub(crate) struct LeafMut<'a> {
+    bytes: &'a mut [u8],
+}
+
+/// How entries change when a leaf is rewritten.
+#[derive(Clone, Copy)]
+enum Change {
+    Insert,
+    Replace,
+}
+
+impl<'a> LeafMut<'a> {
+    pub(crate) fn new(bytes: &'a mut [u8]) -> LeafMut<'a> {
+        LeafMut { bytes }
+    }
+
+    /// Makes `bytes` an empty leaf.
+    pub(crate) fn init(bytes: &'a mut [u8], born: Epoch) -> LeafMut<'a> {
+        let header = Header {
+            kind: PageKind::Leaf as u8,
+            level: 0,
+            count: 0,
+            prefix_len: 0,
+            flags: 0,
+            heap_low: bytes.len(),
+            garbage: 0,
+            pages: 0,
+            born,
+        };
+        header.write(bytes);
+        LeafMut { bytes }
+    }
+
+    pub(crate) fn view(&self) -> Leaf<'_> {
+        Leaf::new(self.bytes)
+    }
+
+    /// Inserts before entry `index`, where the entry's key belongs. False when it does not fit.
+    #[must_use]
+    pub(crate) fn insert(&mut self, index: usize, entry: &Entry<'_>) -> bool {
+        let (leaf, header) = (self.view(), Header::read(self.bytes));
+        let need = entry.stored_bytes();
+        let free = header.heap_low.saturating_sub(leaf.arrays_end());
+        let Some(suffix) = entry.key.strip_prefix(leaf.prefix()) else {
+            return self.rewrite(index, entry, Change::Insert);
+        };
+        // The first key becomes the prefix; keys that follow shorten it as they must.
+        if free < need + LEAF_INDEX_BYTES || leaf.count() == 0 {
+            return self.rewrite(index, entry, Change::Insert);
+        }
+        let (count, heads_at) = (leaf.count(), leaf.heads_at());
+        let slots_at = heads_at + count * 4;
+        let slot_at = slots_at + index * 2;
+        let head_at = heads_at + index * 4;
+        let start = header.heap_low - need;
+        // From the top down, so that nothing is overwritten before it has moved.
+        self.bytes.copy_within(slot_at..slots_at + count * 2, slot_at + LEAF_INDEX_BYTES);
+        self.bytes.copy_within(head_at..slot_at, head_at + 4);
+        put_u32(self.bytes, head_at, head(suffix));
+        put_u16(self.bytes, slot_at + 4, narrow(start));
+        set_count(self.bytes, count + 1);
+        set_heap_low(self.bytes, start);
+        self.write_entry(start, entry);
+        true
+    }
+
+    /// Replaces entry `index` by one of the same key. False when it does not fit.
+    #[must_use]
+    pub(crate) fn replace(&mut self, index: usize, entry: &Entry<'_>) -> bool {
+        let (leaf, header) = (self.view(), Header::read(self.bytes));
+        let (old, need) = (leaf.stored(index).len(), entry.stored_bytes());
+        if need <= old {
+            let start = leaf.slot(index);
+            set_garbage(self.bytes, header.garbage + (old - need));
+            self.write_entry(start, entry);
+            return true;
+        }
+        if header.heap_low.saturating_sub(leaf.arrays_end()) < need {
+            return self.rewrite(index, entry, Change::Replace);
+        }
+        let start = header.heap_low - need;
+        let slot_at = leaf.heads_at() + leaf.count() * 4 + index * 2;
+        put_u16(self.bytes, slot_at, narrow(start));
+        set_heap_low(self.bytes, start);
+        set_garbage(self.bytes, header.garbage + old);
+        self.write_entry(start, entry);
+        true
+    }
+
+    /// Removes entry `index`. REQUIRES: `index < count()`.
+    pub(crate) fn remove(&mut self, index: usize) {
+        let (leaf, header) = (self.view(), Header::read(self.bytes));
+        let (count, heads_at) = (leaf.count(), leaf.heads_at());
+        let (start, old) = (leaf.slot(index), leaf.stored(index).len());
+        let slots_at = heads_at + count * 4;
+        let (head_at, slot_at) = (heads_at + index * 4, slots_at + index * 2);
+        self.bytes.copy_within(head_at + 4..slot_at, head_at);
+        self.bytes.copy_within(slot_at + 2..slots_at + count * 2, slot_at - 4);
+        set_count(self.bytes, count - 1);
+        if count == 1 {
+            set_heap_low(self.bytes, self.bytes.len());
+            set_garbage(self.bytes, 0);
+        } else if start == header.heap_low {
+            set_heap_low(self.bytes, start + old);
+        } else {
+            set_garbage(self.bytes, header.garbage + old);
+        }
+    }
+
+    fn write_entry(&mut self, start: usize, entry: &Entry<'_>) {
+        entry.write(&mut self.bytes[start..start + entry.stored_bytes()]);
+        if entry.payload.has_references() {
+            add_flags(self.bytes, FLAG_REFERENCES);
+        }
+    }
+
+    /// Writes the page anew with the change, without dead bytes and with the prefix that fits.
+    fn rewrite(&mut self, index: usize, entry: &Entry<'_>, change: Change) -> bool {
+        let (leaf, born) = (self.view(), Header::read(self.bytes).born);
+        let (gone, added) = match change {
+            Change::Insert => (0, LEAF_INDEX_BYTES),
+            Change::Replace => (leaf.stored(index).len(), 0),
+        };
+        if leaf.used_bytes() + added + entry.stored_bytes() > self.bytes.len() + gone {
+            return false;
+        }
+        let mut builder = LeafBuilder::new();
+        (0..index).for_each(|i| builder.push_stored(&leaf, i));
+        builder.push(entry);
+        let rest = match change {
+            Change::Insert => index,
+            Change::Replace => index + 1,
+        };
+        (rest..leaf.count()).for_each(|i| builder.push_stored(&leaf, i));
+        builder.write(self.bytes, born)
+    }
+}
+
+const _: () = assert!(PAGE_HEADER_BYTES.is_multiple_of(4));
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Payload;
+    use super::super::validate::validate;
+    use super::*;
+
+    fn value<'a>(key: &'a [u8], value: &'a [u8]) -> Entry<'a> {
+        Entry { key, payload: Payload::Value(value), expires_at: 0 }
+    }
+
+    fn keys(bytes: &[u8]) -> Vec<&[u8]> {
+        let leaf = Leaf::new(bytes);
+        (0..leaf.count()).map(|i| leaf.key(i)).collect()
+    }
+
+    fn put(bytes: &mut [u8], entry: &Entry<'_>) -> bool {
+        let mut leaf = LeafMut::new(bytes);
+        let done = match leaf.view().search(entry.key) {
+            Ok(index) => leaf.replace(index, entry),
+            Err(index) => leaf.insert(index, entry),
+        };
+        validate(bytes).unwrap();
+        done
+    }
+
+    #[test]
+    fn entries_inserted_in_any_order_stand_in_key_order() {
+        let mut page = vec![0x55; 4096];
+        LeafMut::init(&mut page, Epoch(1));
+        for key in ["m", "c", "x", "ca", "", "m\0", "zzzzzz", "cab", "b"] {
+            assert!(put(&mut page, &value(key.as_bytes(), b"v")));
+        }
+        let want = ["", "b", "c", "ca", "cab", "m", "m\0", "x", "zzzzzz"];
+        assert_eq!(keys(&page), want.map(str::as_bytes));
+    }
+
+    #[test]
+    fn dead_bytes_are_reclaimed_when_room_is_short() {
+        let mut page = vec![0; 4096];
+        LeafMut::init(&mut page, Epoch(1));
+        for key in [b"a", b"b", b"c"] {
+            assert!(put(&mut page, &value(key, &[key[0]; 1050])));
+        }
+        assert!(!put(&mut page, &value(b"d", &[b'd'; 1050])), "a fourth does not fit");
+        LeafMut::new(&mut page).remove(1);
+        assert!(put(&mut page, &value(b"d", &[b'd'; 1050])), "it fits where b was");
+        assert_eq!(keys(&page), [b"a", b"c", b"d"]);
+        assert_eq!(Leaf::new(&page).find(b"d"), Some(value(b"d", &[b'd'; 1050])));
+        assert_eq!(Header::read(&page).garbage, 0);
+    }
+
+    #[test]
+    fn replacing_keeps_the_books() {
+        let mut page = vec![0; 4096];
+        LeafMut::init(&mut page, Epoch(1));
+        for len in [10, 10, 4, 300, 1050, 0, 1056, 20] {
+            for key in [&b"k1"[..], b"k2"] {
+                let content = vec![len as u8; if key == b"k1" { len } else { 5 }];
+                assert!(put(&mut page, &value(key, &content)));
+                assert_eq!(Leaf::new(&page).find(key), Some(value(key, &content)));
+            }
+        }
+        LeafMut::new(&mut page).remove(0);
+        LeafMut::new(&mut page).remove(0);
+        validate(&page).unwrap();
+        assert_eq!(Leaf::new(&page).used_bytes(), PAGE_HEADER_BYTES);
+    }
+
+    #[test]
+    fn a_key_outside_the_prefix_shortens_it() {
+        let mut page = vec![0; 4096];
+        LeafMut::init(&mut page, Epoch(1));
+        for key in ["service/web/1", "service/web/2", "service/api/1", "node/7"] {
+            assert!(put(&mut page, &value(key.as_bytes(), b"")));
+        }
+        assert_eq!(Leaf::new(&page).prefix(), b"");
+        assert_eq!(Leaf::new(&page).search(b"service/api/1"), Ok(1));
+    }
+}

@@ -1,0 +1,215 @@
+//! The arena's allocator: which pages in memory are free, and which wait for readers to leave.
+//!
+//! Owned by the writer lock. Knows pages by index only and never looks into them. Invariants:
+//! 1. A page is in exactly one state: free, held by the open transaction, part of a tree, or
+//!    retired and waiting.
+//! 2. A retired page born at epoch B and freed at epoch F becomes free only when F is published
+//!    (so that no later reader can enter before F) and no reader is at an epoch in [B, F).
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Epoch, PageId};
+
+/// Pages that a tree no longer reaches from epoch `freed` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retired {
+    /// The first page.
+    pub(crate) id: PageId,
+    /// How many adjoining pages.
+    pub(crate) count: u32,
+    /// The epoch that made them.
+    pub(crate) born: Epoch,
+    /// The first epoch without them.
+    pub(crate) freed: Epoch,
+}
+
+impl Retired {
+    /// True when one of the readers' epochs can reach the pages.
+    pub(crate) fn is_pinned(&self, readers: &[Epoch]) -> bool {
+        readers.iter().any(|&reader| self.born <= reader && reader < self.freed)
+    }
+}
+
+/// Free and waiting pages of the arena.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    /// Single free pages, the one freed last on top: it is the most likely to be in cache.
+    singles: Vec<u32>,
+    /// Free runs by first page. Adjoining runs are joined by [`Arena::coalesce`].
+    runs: BTreeMap<u32, u32>,
+    /// Pages from here on were never used, or were given back to the system.
+    fresh: u32,
+    pages_max: u32,
+    /// Pages handed out and not yet freed, the waiting ones included.
+    used: u32,
+    /// In order of `freed`.
+    waiting: Vec<Retired>,
+}
+
+impl Arena {
+    /// An empty arena of at most `pages_max` pages.
+    pub(crate) fn new(pages_max: u32) -> Arena {
+        let (singles, runs, waiting) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Arena { singles, runs, fresh: 0, pages_max, used: 0, waiting }
+    }
+
+    /// Takes `count` adjoining pages; `None` when the arena has no such room.
+    pub(crate) fn allocate(&mut self, count: u32) -> Option<u32> {
+        debug_assert!(count > 0);
+        let index = match count {
+            1 => self.singles.pop().or_else(|| self.take_run(1)),
+            _ => self.take_run(count),
+        };
+        let index = index.or_else(|| self.take_fresh(count))?;
+        self.used += count;
+        Some(index)
+    }
+
+    /// Returns pages that nobody can reach.
+    pub(crate) fn free(&mut self, index: u32, count: u32) {
+        debug_assert!(self.used >= count);
+        self.used -= count;
+        if count == 1 {
+            self.singles.push(index);
+        } else {
+            self.runs.insert(index, count);
+        }
+    }
+
+    /// Pages handed out and not yet free again.
+    pub(crate) fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Pages that wait for readers or for publication.
+    pub(crate) fn waiting(&self) -> &[Retired] {
+        &self.waiting
+    }
+
+    /// Takes note of pages that no tree reaches from their `freed` epoch on.
+    pub(crate) fn retire(&mut self, retired: Retired) {
+        debug_assert!(retired.id.is_arena());
+        self.waiting.push(retired);
+    }
+
+    /// Frees what no present or future reader can reach.
+    pub(crate) fn reclaim(&mut self, published: Epoch, readers: &[Epoch]) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|retired| {
+            let keep = retired.freed > published || retired.is_pinned(readers);
+            if !keep {
+                self.free(retired.id.index(), retired.count);
+            }
+            keep
+        });
+        self.waiting = waiting;
+    }
+
+    /// Joins adjoining free pages and gives the tail beyond `keep` pages back: the caller releases
+    /// the memory of the returned range of pages.
+    pub(crate) fn coalesce(&mut self, keep: u32) -> Option<(u32, u32)> {
+        let singles = std::mem::take(&mut self.singles);
+        self.runs.extend(singles.into_iter().map(|index| (index, 1)));
+        let mut joined: Vec<(u32, u32)> = Vec::new();
+        for (&start, &count) in &self.runs {
+            match joined.last_mut() {
+                Some((from, len)) if *from + *len == start => *len += count,
+                _ => joined.push((start, count)),
+            }
+        }
+        let mut released = None;
+        if let Some(&(start, count)) = joined.last()
+            && start + count == self.fresh
+            && self.fresh > keep
+        {
+            joined.pop();
+            let from = start.max(keep);
+            if start < from {
+                joined.push((start, from - start));
+            }
+            released = Some((from, self.fresh - from));
+            self.fresh = from;
+        }
+        self.runs = joined.iter().filter(|run| run.1 > 1).copied().collect();
+        // Pushed from high to low, so that low pages are used first.
+        self.singles = joined.iter().rev().filter(|run| run.1 == 1).map(|run| run.0).collect();
+        released
+    }
+
+    /// The smallest run that is long enough; what is left of it stays free.
+    fn take_run(&mut self, count: u32) -> Option<u32> {
+        let fits = self.runs.iter().filter(|run| *run.1 >= count);
+        let (&start, &len) = match count {
+            // Any run serves a single page; the first is found without a search.
+            1 => self.runs.iter().next()?,
+            _ => fits.min_by_key(|run| *run.1)?,
+        };
+        self.runs.remove(&start);
+        match len - count {
+            0 => {}
+            1 => self.singles.push(start + count),
+            rest => {
+                self.runs.insert(start + count, rest);
+            }
+        }
+        Some(start)
+    }
+
+    fn take_fresh(&mut self, count: u32) -> Option<u32> {
+        if count > self.pages_max - self.fresh {
+            return None;
+        }
+        let index = self.fresh;
+        self.fresh += count;
+        Some(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retired(index: u32, born: u64, freed: u64) -> Retired {
+        Retired { id: PageId::arena(index), count: 1, born: Epoch(born), freed: Epoch(freed) }
+    }
+
+    #[test]
+    fn a_page_waits_for_publication_and_for_the_readers_that_can_reach_it() {
+        let mut arena = Arena::new(8);
+        for _ in 0..3 {
+            arena.allocate(1).unwrap();
+        }
+        arena.retire(retired(0, 3, 5));
+        arena.retire(retired(1, 6, 8));
+        arena.retire(retired(2, 1, 9));
+        arena.reclaim(Epoch(4), &[]);
+        assert_eq!(arena.used(), 3, "no epoch without them is published");
+        // The reader at 5 entered after page 0 was freed and before page 1 was born.
+        arena.reclaim(Epoch(8), &[Epoch(5)]);
+        assert_eq!(arena.waiting(), [retired(2, 1, 9)]);
+        arena.reclaim(Epoch(9), &[Epoch(5)]);
+        assert_eq!(arena.used(), 1, "the reader at 5 reaches page 2");
+        arena.reclaim(Epoch(9), &[]);
+        assert_eq!(arena.used(), 0);
+    }
+
+    #[test]
+    fn runs_are_reused_split_and_joined() {
+        let mut arena = Arena::new(100);
+        let run = arena.allocate(10).unwrap();
+        let single = arena.allocate(1).unwrap();
+        arena.free(run, 10);
+        assert_eq!(arena.allocate(4), Some(run));
+        assert_eq!(arena.allocate(1), Some(run + 4));
+        assert_eq!(arena.allocate(6), Some(11), "the remaining run of 5 is too short");
+        arena.free(run, 4);
+        arena.free(run + 4, 1);
+        arena.free(11, 6);
+        arena.free(single, 1);
+        assert_eq!(arena.used(), 0);
+        assert_eq!(arena.coalesce(8), Some((8, 9)));
+        assert_eq!(arena.allocate(8), Some(0));
+        assert_eq!(arena.allocate(93), None);
+        assert_eq!(arena.allocate(92), Some(8));
+    }
+}

@@ -1,0 +1,219 @@
+//! Pages as slices: the arena, and the data file through its map or through `pread`.
+//!
+//! The top bit of a page id picks one of two regions; the rest is the place in it. There is no page
+//! table between an id and its bytes.
+//!
+//! Never writes the file. Invariants:
+//! 1. A file page is handed out only after it was read by `pread`, matched its parent's checksum
+//!    and passed the structural checks; so a media error is an error, not a signal, and damage is
+//!    `Corrupt`, not a wrong answer.
+//! 2. Without a map, the region of file pages is filled page by page under the load lock, before
+//!    the page's verified bit is set; so no slice of it exists while it is filled.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::ids::{PageId, PageRef};
+use crate::io::{File, Host, Region};
+use crate::page::{self, overflow};
+use crate::sync::Mutex;
+use crate::tree::Pages;
+
+use super::verified::Verified;
+
+/// All pages of one open database.
+#[derive(Debug)]
+pub(crate) struct PageMemory {
+    page_bytes: usize,
+    page_shift: u32,
+    /// File pages at 0, arena pages at 1: indexed by the top bit of a page id.
+    regions: [Region; 2],
+    file: Arc<dyn File>,
+    path: PathBuf,
+    verified: Verified,
+    /// `Some` where the host has no maps: file pages are read into their region under this lock.
+    load: Option<Mutex<()>>,
+}
+
+impl PageMemory {
+    /// Reserves the regions for a data file of `page_bytes` pages.
+    pub(crate) fn new(
+        host: &dyn Host,
+        file: Arc<dyn File>,
+        path: &Path,
+        page_bytes: usize,
+        map_bytes: usize,
+        arena_bytes: usize,
+    ) -> Result<PageMemory> {
+        let map = file.map(map_bytes).map_err(|e| Error::io("map", path, e))?;
+        let load = if map.is_none() { Some(Mutex::new(())) } else { None };
+        let reserve = |bytes| host.reserve(bytes).map_err(|e| Error::io("reserve", path, e));
+        let pages = match map {
+            Some(region) => region,
+            None => reserve(map_bytes)?,
+        };
+        let arena = reserve(arena_bytes)?;
+        let verified = Verified::new(pages.len() / page_bytes);
+        Ok(PageMemory {
+            page_bytes,
+            page_shift: page_bytes.trailing_zeros(),
+            regions: [pages, arena],
+            file,
+            path: path.to_path_buf(),
+            verified,
+            load,
+        })
+    }
+
+    /// Pages the data file can grow to within the reservation.
+    pub(crate) fn file_pages_max(&self) -> u32 {
+        region_pages(&self.regions[0], self.page_bytes)
+    }
+
+    /// Pages the arena can hold.
+    pub(crate) fn arena_pages_max(&self) -> u32 {
+        region_pages(&self.regions[1], self.page_bytes)
+    }
+
+    /// Size of a page in bytes.
+    #[inline]
+    pub(crate) fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    /// The data file's path, for errors.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The data file.
+    pub(crate) fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// The bytes of `count` adjoining pages wherever they are, unverified.
+    #[inline]
+    pub(crate) fn bytes(&self, id: PageId, count: u32) -> &[u8] {
+        let region = &self.regions[(id.0 >> 31) as usize];
+        region.bytes((id.index() as usize) << self.page_shift, count as usize * self.page_bytes)
+    }
+
+    /// The bytes of arena pages, to be written. REQUIRES: allocated by the open transaction, or
+    /// not yet handed to any tree.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "the arena has one writer; see io::region")]
+    pub(crate) fn arena_bytes_mut(&self, id: PageId, count: u32) -> &mut [u8] {
+        assert!(id.is_arena(), "only arena pages are written in memory");
+        let at = (id.index() as usize) << self.page_shift;
+        self.regions[1].bytes_mut(at, count as usize * self.page_bytes)
+    }
+
+    /// Gives the memory of arena pages `[from, from + count)` back to the system.
+    pub(crate) fn release_arena(&self, from: u32, count: u32) {
+        let at = (from as usize) << self.page_shift;
+        self.regions[1].release(at, count as usize * self.page_bytes);
+    }
+
+    /// True when the file page was read and verified since it was last written.
+    pub(crate) fn is_verified(&self, id: PageId) -> bool {
+        self.verified.contains(id.index())
+    }
+
+    /// Forgets that pages were verified: they are about to be written.
+    pub(crate) fn forget(&self, page: u32, count: u32) {
+        self.verified.remove(page, count);
+    }
+
+    /// Reads a page or run from the device once more and holds it against its checksum, whatever
+    /// was verified before. For the verifier.
+    pub(crate) fn read_again(&self, page: PageRef, count: u32) -> Result<()> {
+        let mut copy = vec![0; count as usize * self.page_bytes];
+        self.load_into(&mut copy, page, |_| Ok(()))
+    }
+
+    /// Reads and verifies a run of file pages that has not been touched since it was written.
+    #[cold]
+    fn first_touch(&self, page: PageRef, count: u32, check: impl Check) -> Result<()> {
+        let index = page.id.index();
+        if page.id.is_none() || count > self.file_pages_max().saturating_sub(index) {
+            return Err(self.damaged_page(page.id, "a page within the file", index.to_string()));
+        }
+        match &self.load {
+            None => {
+                let mut copy = vec![0; count as usize * self.page_bytes];
+                self.load_into(&mut copy, page, check)?;
+            }
+            Some(lock) => {
+                let _loading = lock.lock();
+                if self.verified.contains(index) {
+                    return Ok(());
+                }
+                let at = (index as usize) << self.page_shift;
+                let bytes = self.regions[0].bytes_mut(at, count as usize * self.page_bytes);
+                self.load_into(bytes, page, check)?;
+            }
+        }
+        self.verified.insert(index);
+        Ok(())
+    }
+
+    fn load_into(&self, bytes: &mut [u8], page: PageRef, check: impl Check) -> Result<()> {
+        let offset = u64::from(page.id.index()) * self.page_bytes as u64;
+        self.file.read_at(bytes, offset).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                self.damaged_page(page.id, "a page within the file", "end of file".to_owned())
+            } else {
+                Error::io("read", &self.path, error)
+            }
+        })?;
+        let found = crc32fast::hash(bytes);
+        if found != page.crc {
+            let expected = format!("checksum {:08x}", page.crc);
+            return Err(self.damaged_page(page.id, &expected, format!("{found:08x}")));
+        }
+        check(bytes).map_err(|found| self.damaged_page(page.id, "a well-formed page", found))
+    }
+
+    #[cold]
+    fn damaged_page(&self, id: PageId, expected: &str, found: String) -> Error {
+        Error::corrupt(&self.path, u64::from(id.index()), expected, found)
+    }
+}
+
+trait Check: Fn(&[u8]) -> Result<(), String> {}
+impl<F: Fn(&[u8]) -> Result<(), String>> Check for F {}
+
+impl Pages for PageMemory {
+    #[inline]
+    fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    #[inline]
+    fn page(&self, page: PageRef) -> Result<&[u8]> {
+        if !page.id.is_arena() && !self.verified.contains(page.id.0) {
+            self.first_touch(page, 1, page::validate)?;
+        }
+        Ok(self.bytes(page.id, 1))
+    }
+
+    fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
+        let count = overflow::run_pages(value_len, self.page_bytes);
+        if !run.id.is_arena() && !self.verified.contains(run.id.0) {
+            let check = |bytes: &[u8]| overflow::validate_run(bytes, self.page_bytes, value_len);
+            self.first_touch(run, count, check)?;
+        }
+        Ok(overflow::run_value(self.bytes(run.id, count), value_len))
+    }
+
+    #[cold]
+    fn damaged(&self, page: PageRef, expected: &str, found: String) -> Error {
+        self.damaged_page(page.id, expected, found)
+    }
+}
+
+fn region_pages(region: &Region, page_bytes: usize) -> u32 {
+    let pages = region.len() / page_bytes;
+    u32::try_from(pages).unwrap_or(u32::MAX).min(crate::limits::FILE_PAGES_MAX)
+}

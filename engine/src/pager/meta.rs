@@ -1,0 +1,287 @@
+//! The two meta pages: what a checkpoint made durable, and where the log continues.
+//!
+//! ```text
+//!    0   8  magic: 89 42 43 4e 0d 0a 1a 0a
+//!    8   4  format version
+//!   12   4  page size in bytes
+//!   16  16  database id
+//!   32   8  checkpoint number; its lowest bit says which meta page it lies in
+//!   40   8  epoch of the root
+//!   48   8  transaction of the root
+//!   56   8  clock, milliseconds since 1970: never runs backwards across opens
+//!   64   8  log segment where replay starts
+//!   72   8  offset in it
+//!   80   8  sequence number of the first frame to replay
+//!   88   4  flags: bit 0, closed cleanly: the log ends where replay starts
+//!   92   4  pages in the file
+//!   96  32  bucket record of the root bucket
+//!  128  32  bucket record of the system bucket
+//!  160   4  space directories
+//!  164   4  zero
+//!  168      for each directory: u32 checksum, u32 copy
+//! 4092   4  CRC-32 of the 4092 bytes before
+//! ```
+//!
+//! The first 4 KiB of the page hold all of it; the rest is zero. Invariants:
+//! 1. A meta page is written only after everything it reaches is durable.
+//! 2. The page that is written is never the one that holds the newest durable checkpoint.
+
+use std::path::Path;
+
+use crate::codec::{get_u32, get_u64, put_u32, put_u64};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Epoch, Lsn, TxnId};
+use crate::io::File;
+use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN};
+use crate::page::BucketRecord;
+use crate::wal::Position;
+
+/// Bytes of a meta page that carry something.
+pub(crate) const META_BYTES: usize = 4096;
+/// The format this build reads and writes.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = [0x89, b'B', b'C', b'N', 0x0d, 0x0a, 0x1a, 0x0a];
+const DIRECTORIES_AT: usize = 168;
+const CRC_AT: usize = META_BYTES - 4;
+const DIRECTORIES_MAX: usize = (CRC_AT - DIRECTORIES_AT) / 8;
+const CLEAN: u32 = 1;
+
+const _: () = assert!(META_BYTES <= PAGE_BYTES_MIN);
+
+/// A space directory as a meta page names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct DirectoryRef {
+    /// CRC-32 of the directory page.
+    pub(crate) crc: u32,
+    /// Which of its copies.
+    pub(crate) copy: u32,
+}
+
+/// The content of a meta page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) page_bytes: usize,
+    pub(crate) database_id: [u8; 16],
+    pub(crate) checkpoint: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) txn: TxnId,
+    pub(crate) clock_ms: u64,
+    pub(crate) log: Position,
+    pub(crate) clean: bool,
+    pub(crate) file_pages: u32,
+    pub(crate) buckets: BucketRecord,
+    pub(crate) system: BucketRecord,
+    pub(crate) directories: Vec<DirectoryRef>,
+}
+
+impl Meta {
+    /// Which of the two meta pages this checkpoint is written to.
+    pub(crate) fn slot(&self) -> usize {
+        usize::from(self.checkpoint & 1 == 1)
+    }
+
+    /// The page, without the zeros that follow in pages over 4 KiB.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        assert!(self.directories.len() <= DIRECTORIES_MAX, "more directories than a meta names");
+        let mut bytes = vec![0; META_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        put_u32(&mut bytes, 8, FORMAT_VERSION);
+        put_u32(&mut bytes, 12, u32::try_from(self.page_bytes).expect("invariant: at most 32 KiB"));
+        bytes[16..32].copy_from_slice(&self.database_id);
+        put_u64(&mut bytes, 32, self.checkpoint);
+        put_u64(&mut bytes, 40, self.epoch.0);
+        put_u64(&mut bytes, 48, self.txn.0);
+        put_u64(&mut bytes, 56, self.clock_ms);
+        put_u64(&mut bytes, 64, self.log.segment);
+        put_u64(&mut bytes, 72, self.log.offset);
+        put_u64(&mut bytes, 80, self.log.lsn.0);
+        put_u32(&mut bytes, 88, if self.clean { CLEAN } else { 0 });
+        put_u32(&mut bytes, 92, self.file_pages);
+        bytes[96..128].copy_from_slice(&self.buckets.encode());
+        bytes[128..160].copy_from_slice(&self.system.encode());
+        put_u32(&mut bytes, 160, u32::try_from(self.directories.len()).expect("invariant: < 500"));
+        for (index, directory) in self.directories.iter().enumerate() {
+            put_u32(&mut bytes, DIRECTORIES_AT + index * 8, directory.crc);
+            put_u32(&mut bytes, DIRECTORIES_AT + index * 8 + 4, directory.copy);
+        }
+        let crc = crc32fast::hash(&bytes[..CRC_AT]);
+        put_u32(&mut bytes, CRC_AT, crc);
+        bytes
+    }
+
+    /// Reads a meta page. `Err` says what was expected and what was found.
+    fn decode(bytes: &[u8]) -> Result<Meta, Damage> {
+        if bytes[..8] != MAGIC {
+            return Err(Damage::Magic);
+        }
+        let (expected, found) = (get_u32(bytes, CRC_AT), crc32fast::hash(&bytes[..CRC_AT]));
+        if expected != found {
+            return Err(Damage::Content(
+                format!("checksum {expected:08x}"),
+                format!("{found:08x}"),
+            ));
+        }
+        let version = get_u32(bytes, 8);
+        if version != FORMAT_VERSION {
+            return Err(Damage::Version(version));
+        }
+        let page_bytes = get_u32(bytes, 12) as usize;
+        let sizes = PAGE_BYTES_MIN..=PAGE_BYTES_MAX;
+        if !page_bytes.is_power_of_two() || !sizes.contains(&page_bytes) {
+            let expected = format!("a page size of {sizes:?} bytes");
+            return Err(Damage::Content(expected, page_bytes.to_string()));
+        }
+        let directories = get_u32(bytes, 160) as usize;
+        if directories > DIRECTORIES_MAX {
+            let expected = format!("at most {DIRECTORIES_MAX} space directories");
+            return Err(Damage::Content(expected, directories.to_string()));
+        }
+        Ok(Meta {
+            page_bytes,
+            database_id: bytes[16..32].try_into().expect("invariant: 16 bytes"),
+            checkpoint: get_u64(bytes, 32),
+            epoch: Epoch(get_u64(bytes, 40)),
+            txn: TxnId(get_u64(bytes, 48)),
+            clock_ms: get_u64(bytes, 56),
+            log: Position {
+                segment: get_u64(bytes, 64),
+                offset: get_u64(bytes, 72),
+                lsn: Lsn(get_u64(bytes, 80)),
+            },
+            clean: get_u32(bytes, 88) & CLEAN != 0,
+            file_pages: get_u32(bytes, 92),
+            buckets: BucketRecord::decode(&bytes[96..128]),
+            system: BucketRecord::decode(&bytes[128..160]),
+            directories: (0..directories)
+                .map(|index| DirectoryRef {
+                    crc: get_u32(bytes, DIRECTORIES_AT + index * 8),
+                    copy: get_u32(bytes, DIRECTORIES_AT + index * 8 + 4),
+                })
+                .collect(),
+        })
+    }
+}
+
+enum Damage {
+    Magic,
+    Version(u32),
+    Content(String, String),
+}
+
+/// The newest meta of a data file and, when it is whole too, the other one.
+pub(crate) fn read_metas(file: &dyn File, path: &Path) -> Result<(Meta, Option<Meta>)> {
+    let len = file.len().map_err(|e| Error::io("read", path, e))?;
+    let first = read_meta(file, path, len, 0)?;
+    let second = match &first {
+        Ok(meta) => read_meta(file, path, len, meta.page_bytes as u64)?,
+        Err(_) => find_second(file, path, len)?,
+    };
+    match (first, second) {
+        (Ok(first), Ok(second)) if first.database_id == second.database_id => {
+            let (newer, older) = match first.checkpoint > second.checkpoint {
+                true => (first, second),
+                false => (second, first),
+            };
+            Ok((newer, Some(older)))
+        }
+        (Ok(meta), Ok(_)) => Err(Error::corrupt(
+            path,
+            1,
+            "two meta pages of one database",
+            format!("another database id than {:02x?}", meta.database_id),
+        )),
+        (Ok(meta), Err(_)) | (Err(_), Ok(meta)) => Ok((meta, None)),
+        (Err(first), Err(second)) => Err(no_meta(path, first, second)),
+    }
+}
+
+/// Without the first meta page the page size is unknown: the second lies at one of few places.
+fn find_second(file: &dyn File, path: &Path, len: u64) -> Result<Result<Meta, Damage>> {
+    let mut page_bytes = PAGE_BYTES_MIN;
+    let mut last = Err(Damage::Magic);
+    while page_bytes <= PAGE_BYTES_MAX {
+        match read_meta(file, path, len, page_bytes as u64)? {
+            Ok(meta) if meta.page_bytes == page_bytes => return Ok(Ok(meta)),
+            Ok(_) | Err(Damage::Magic) => {}
+            Err(damage) => last = Err(damage),
+        }
+        page_bytes *= 2;
+    }
+    Ok(last)
+}
+
+fn read_meta(file: &dyn File, path: &Path, len: u64, at: u64) -> Result<Result<Meta, Damage>> {
+    if len < at + META_BYTES as u64 {
+        let expected = format!("a meta page of {META_BYTES} bytes");
+        return Ok(Err(Damage::Content(expected, format!("a file of {len} bytes"))));
+    }
+    let mut bytes = vec![0; META_BYTES];
+    file.read_at(&mut bytes, at).map_err(|e| Error::io("read", path, e))?;
+    Ok(Meta::decode(&bytes))
+}
+
+fn no_meta(path: &Path, first: Damage, second: Damage) -> Error {
+    match (first, second) {
+        (Damage::Version(found), _) | (_, Damage::Version(found)) => {
+            Error::from(ErrorKind::Unsupported {
+                file: path.to_path_buf(),
+                what: "format version",
+                expected: u64::from(FORMAT_VERSION),
+                found: u64::from(found),
+            })
+        }
+        (Damage::Content(expected, found), _) | (_, Damage::Content(expected, found)) => {
+            Error::corrupt(path, 0, expected, found)
+        }
+        (Damage::Magic, Damage::Magic) => Error::from(ErrorKind::NotADatabase {
+            path: path.to_path_buf(),
+            reason: "expected a bristlecone data file, found other bytes".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{PageId, PageRef};
+
+    fn meta() -> Meta {
+        Meta {
+            page_bytes: 8192,
+            database_id: *b"0123456789abcdef",
+            checkpoint: 7,
+            epoch: Epoch(12),
+            txn: TxnId(9),
+            clock_ms: 1_700_000_000_000,
+            log: Position { segment: 3, offset: 8192, lsn: Lsn(44) },
+            clean: true,
+            file_pages: 100,
+            buckets: BucketRecord {
+                root: PageRef { id: PageId(9), crc: 77 },
+                entries: 5,
+                sequence: 6,
+            },
+            system: BucketRecord { root: PageRef::NONE, entries: 0, sequence: 1 },
+            directories: vec![DirectoryRef { crc: 1, copy: 2 }, DirectoryRef { crc: 3, copy: 0 }],
+        }
+    }
+
+    #[test]
+    fn a_meta_page_is_read_back_as_written() {
+        let meta = meta();
+        let Ok(found) = Meta::decode(&meta.encode()) else { panic!("expected a meta page") };
+        assert_eq!(found, meta);
+        assert_eq!(found.slot(), 1);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes = meta().encode();
+        for bit in (0..META_BYTES * 8).step_by(if cfg!(miri) { 997 } else { 1 }) {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Meta::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+}

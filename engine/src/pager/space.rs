@@ -1,0 +1,613 @@
+//! The space map: which pages of the data file are free, kept by the checkpoint alone.
+//!
+//! The file is divided into groups. Each group begins with three copies of its bitmap page, one
+//! bit a page, set when in use; group 0 has the two meta pages before them. Every so many groups a
+//! directory page, in three copies too, holds the checksum, free count and current copy of each
+//! group's bitmap; a meta page holds the same of the directories. A checkpoint writes only the
+//! bitmaps it changed, each to a copy that neither meta page refers to.
+//!
+//! ```text
+//! bitmap page      24-byte page header, kind 4 (u32 at 12: group), 40 zero, then bits from byte 64
+//! directory page   24-byte page header, kind 5 (u32 at 12: number), 40 zero, then from byte 64
+//!                  for each group: u32 checksum, u32 copy << 30 | free pages
+//! ```
+//!
+//! Invariants:
+//! 1. The map written with a root marks exactly the pages that root reaches, and the fixed pages.
+//! 2. A page is handed out only if it is free for the root being written and for both meta pages,
+//!    and no reader holds it. So three bitmaps are kept of each loaded group, and a set of pages
+//!    held by readers.
+//! 3. Groups are loaded when first needed: opening costs nothing in proportion to the file.
+
+use std::collections::BTreeMap;
+
+use crate::codec::{get_u32, put_u32, put_u64};
+use crate::error::{Error, Result};
+use crate::ids::Epoch;
+use crate::page::PageKind;
+
+use super::memory::PageMemory;
+use super::meta::{DirectoryRef, Meta};
+
+const COPIES: u32 = 3;
+const CONTENT_AT: usize = 64;
+const COPY_SHIFT: u32 = 30;
+const FREE_MASK: u32 = (1 << COPY_SHIFT) - 1;
+
+/// Adjoining free pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// The first page.
+    pub(crate) start: u32,
+    /// How many.
+    pub(crate) count: u32,
+}
+
+/// What a directory says of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+struct GroupEntry {
+    crc: u32,
+    copy: u32,
+    free: u32,
+}
+
+/// The bitmaps of one loaded group.
+#[derive(Debug)]
+struct Group {
+    /// For the root being written next.
+    current: Vec<u64>,
+    /// As each of the two meta pages knows it; empty when that page is damaged.
+    metas: [Vec<u64>; 2],
+    /// Pages that are free but may be held by a reader.
+    held: Vec<u64>,
+    dirty: bool,
+}
+
+/// A page or run that is free but may be held by a reader, or freed and not yet in the map.
+pub(crate) use super::arena::Retired;
+
+/// The file's free space.
+#[derive(Debug)]
+pub(crate) struct SpaceMap {
+    page_bytes: usize,
+    /// Pages in the file; those beyond are neither free nor in use.
+    file_pages: u32,
+    /// Entries for the next checkpoint.
+    entries: Vec<GroupEntry>,
+    /// Entries as each of the two meta pages knows them.
+    meta_entries: [Vec<GroupEntry>; 2],
+    directories: Vec<DirectoryRef>,
+    meta_directories: [Vec<DirectoryRef>; 2],
+    groups: BTreeMap<u32, Group>,
+    /// Free for the map, held by readers.
+    held: Vec<Retired>,
+    /// Free extents found for the checkpoint under way, the longest last.
+    extents: Vec<Extent>,
+    /// First group whose free extents are not in `extents` yet.
+    scanned: u32,
+}
+
+/// Page numbers that follow from the page size alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Geometry {
+    page_bytes: usize,
+}
+
+impl Geometry {
+    /// Of files with pages of `page_bytes`.
+    pub(crate) fn new(page_bytes: usize) -> Geometry {
+        Geometry { page_bytes }
+    }
+
+    /// Pages in a group: what one bitmap page can describe.
+    pub(crate) fn group_pages(self) -> u32 {
+        u32::try_from((self.page_bytes - CONTENT_AT) * 8).expect("invariant: at most 2^18")
+    }
+
+    /// Groups that one directory page can describe.
+    pub(crate) fn directory_groups(self) -> u32 {
+        u32::try_from((self.page_bytes - CONTENT_AT) / 8).expect("invariant: at most 2^12")
+    }
+
+    /// Pages of a new file: metas, bitmaps and directory.
+    pub(crate) fn first_pages(self) -> u32 {
+        2 + 2 * COPIES
+    }
+
+    /// The page that holds a copy of a group's bitmap.
+    pub(crate) fn bitmap_page(self, group: u32, copy: u32) -> u32 {
+        let metas = if group == 0 { 2 } else { 0 };
+        group * self.group_pages() + metas + copy
+    }
+
+    /// The page that holds a copy of a directory.
+    pub(crate) fn directory_page(self, directory: u32, copy: u32) -> u32 {
+        self.bitmap_page(directory * self.directory_groups(), COPIES) + copy
+    }
+
+    /// Pages at the start of a group that hold metas, bitmaps and directories.
+    pub(crate) fn fixed_pages(self, group: u32) -> u32 {
+        let metas = if group == 0 { 2 } else { 0 };
+        let directory = group.is_multiple_of(self.directory_groups());
+        metas + COPIES + if directory { COPIES } else { 0 }
+    }
+
+    fn groups(self, file_pages: u32) -> u32 {
+        file_pages.div_ceil(self.group_pages())
+    }
+}
+
+impl SpaceMap {
+    /// The map of a file that holds nothing but its fixed pages. Nothing is written yet.
+    pub(crate) fn empty(page_bytes: usize) -> SpaceMap {
+        let geometry = Geometry::new(page_bytes);
+        let mut map = SpaceMap {
+            page_bytes,
+            file_pages: 0,
+            entries: Vec::new(),
+            meta_entries: [Vec::new(), Vec::new()],
+            directories: Vec::new(),
+            meta_directories: [Vec::new(), Vec::new()],
+            groups: BTreeMap::new(),
+            held: Vec::new(),
+            extents: Vec::new(),
+            scanned: 0,
+        };
+        map.extend(geometry.first_pages());
+        map
+    }
+
+    /// The map that the newest meta page refers to. The other page's map is needed to keep what it
+    /// reaches; where it is damaged that page is of no use any more.
+    pub(crate) fn open(memory: &PageMemory, newest: &Meta, other: Option<&Meta>) -> Result<Self> {
+        let mut map = SpaceMap::empty(newest.page_bytes);
+        map.groups.clear();
+        map.file_pages = newest.file_pages;
+        map.entries = read_entries(memory, newest)?;
+        map.directories = newest.directories.clone();
+        map.meta_entries[newest.slot()] = map.entries.clone();
+        map.meta_directories[newest.slot()] = map.directories.clone();
+        if let Some(other) = other
+            && let Ok(entries) = read_entries(memory, other)
+        {
+            map.meta_entries[other.slot()] = entries;
+            map.meta_directories[other.slot()] = other.directories.clone();
+        }
+        Ok(map)
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry::new(self.page_bytes)
+    }
+
+    /// Pages in the file.
+    pub(crate) fn file_pages(&self) -> u32 {
+        self.file_pages
+    }
+
+    /// Free pages, those held by readers or by an older checkpoint included.
+    pub(crate) fn free_pages(&self) -> u64 {
+        self.entries.iter().map(|entry| u64::from(entry.free)).sum()
+    }
+
+    /// The directories as the next meta page shall name them.
+    pub(crate) fn directories(&self) -> Vec<DirectoryRef> {
+        self.directories.clone()
+    }
+
+    /// Adds `count` free pages at the end of the file, the fixed pages of new groups apart.
+    pub(crate) fn grow(&mut self, memory: &PageMemory, count: u32) -> Result<()> {
+        // The last group gains pages: it must be known before it is changed.
+        self.load(memory, self.file_pages - 1)?;
+        self.extend(count);
+        Ok(())
+    }
+
+    fn extend(&mut self, count: u32) {
+        let geometry = self.geometry();
+        let (from, to) = (self.file_pages, self.file_pages + count);
+        let words = geometry.group_pages() as usize / 64;
+        for index in geometry.groups(from)..geometry.groups(to) {
+            let zeros = || vec![0u64; words];
+            let mut group = Group {
+                current: zeros(),
+                metas: [zeros(), zeros()],
+                held: zeros(),
+                dirty: true,
+            };
+            for page in 0..geometry.fixed_pages(index) {
+                set(&mut group.current, page);
+            }
+            self.groups.insert(index, group);
+            self.entries.push(GroupEntry::default());
+            if index.is_multiple_of(geometry.directory_groups()) {
+                self.directories.push(DirectoryRef::default());
+            }
+        }
+        self.file_pages = to;
+        // Free counts are those of pages within the file.
+        let first = from / geometry.group_pages();
+        for index in first..geometry.groups(to) {
+            let start = index * geometry.group_pages();
+            let fixed = geometry.fixed_pages(index);
+            let before = from.saturating_sub(start).min(geometry.group_pages()).max(fixed);
+            let after = (to - start).min(geometry.group_pages());
+            self.entries[index as usize].free += after.saturating_sub(before);
+        }
+        if let Some(extent) = self.grown_extent(from, to) {
+            self.extents.push(extent);
+        }
+    }
+
+    /// The grown pages of the last group, as one extent: growth is asked for so that it does not
+    /// span groups, see [`SpaceMap::growth_for`].
+    fn grown_extent(&self, from: u32, to: u32) -> Option<Extent> {
+        let geometry = self.geometry();
+        let group = (to - 1) / geometry.group_pages();
+        let fixed_end = group * geometry.group_pages() + geometry.fixed_pages(group);
+        let start = from.max(fixed_end);
+        (start < to).then(|| Extent { start, count: to - start })
+    }
+
+    /// How many pages to add so that the file ends with at least `count` adjoining free ones, of
+    /// which none is a fixed page. `None` when a run of `count` does not fit in any group.
+    pub(crate) fn growth_for(&self, count: u32) -> Option<u32> {
+        let geometry = self.geometry();
+        let group = self.file_pages / geometry.group_pages();
+        let room = |group: u32, from: u32| {
+            let start = (group * geometry.group_pages() + geometry.fixed_pages(group)).max(from);
+            let end = (group + 1) * geometry.group_pages();
+            (end - start >= count).then_some(start + count - self.file_pages)
+        };
+        room(group, self.file_pages).or_else(|| room(group + 1, self.file_pages))
+    }
+
+    /// `count` pages of growth, or less where a new group would begin.
+    pub(crate) fn growth_in_group(&self, count: u32) -> u32 {
+        let group_pages = self.geometry().group_pages();
+        count.min(group_pages - self.file_pages % group_pages)
+    }
+
+    /// Begins a checkpoint: pages retired by transactions up to the root's epoch become free in
+    /// the map, and those that readers left are no longer held.
+    pub(crate) fn begin(
+        &mut self,
+        memory: &PageMemory,
+        freed: &[Retired],
+        readers: &[Epoch],
+    ) -> Result<()> {
+        self.extents.clear();
+        self.scanned = 0;
+        for retired in freed {
+            self.load(memory, retired.id.0)?;
+            let geometry = self.geometry();
+            for page in retired.id.0..retired.id.0 + retired.count {
+                let (index, bit) = (page / geometry.group_pages(), page % geometry.group_pages());
+                let group = self.groups.get_mut(&index).expect("invariant: just loaded");
+                assert!(is_set(&group.current, bit), "page {page} is freed twice");
+                clear(&mut group.current, bit);
+                set(&mut group.held, bit);
+                group.dirty = true;
+                self.entries[index as usize].free += 1;
+            }
+            self.held.push(*retired);
+        }
+        self.release_held(readers);
+        Ok(())
+    }
+
+    fn release_held(&mut self, readers: &[Epoch]) {
+        let group_pages = self.geometry().group_pages();
+        let groups = &mut self.groups;
+        self.held.retain(|retired| {
+            let pinned = retired.is_pinned(readers);
+            if !pinned {
+                for page in retired.id.0..retired.id.0 + retired.count {
+                    if let Some(group) = groups.get_mut(&(page / group_pages)) {
+                        clear(&mut group.held, page % group_pages);
+                    }
+                }
+            }
+            !pinned
+        });
+    }
+
+    /// Takes up to `want` adjoining free pages, the longest run there is; `None` when the file
+    /// has to grow. `exact` asks for all of them or none.
+    pub(crate) fn take(
+        &mut self,
+        memory: &PageMemory,
+        want: u32,
+        exact: bool,
+    ) -> Result<Option<Extent>> {
+        loop {
+            let fits = match exact {
+                true => self.extents.iter().rposition(|extent| extent.count >= want),
+                false => self.extents.len().checked_sub(1),
+            };
+            if let Some(index) = fits {
+                return Ok(Some(self.take_from(index, want)));
+            }
+            if !self.scan_next(memory)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn take_from(&mut self, index: usize, want: u32) -> Extent {
+        let extent = &mut self.extents[index];
+        let taken = Extent { start: extent.start, count: extent.count.min(want) };
+        extent.start += taken.count;
+        extent.count -= taken.count;
+        if extent.count == 0 {
+            self.extents.remove(index);
+        }
+        let group_pages = self.geometry().group_pages();
+        let group_index = taken.start / group_pages;
+        let group = self.groups.get_mut(&group_index).expect("invariant: extents are of groups");
+        for page in taken.start..taken.start + taken.count {
+            let bit = page % group_pages;
+            assert!(!is_busy(group, bit), "page {page} is handed out while in use");
+            set(&mut group.current, bit);
+        }
+        group.dirty = true;
+        self.entries[group_index as usize].free -= taken.count;
+        taken
+    }
+
+    /// Returns pages that were taken and not used.
+    pub(crate) fn put_back(&mut self, extent: Extent) {
+        let group_pages = self.geometry().group_pages();
+        let index = extent.start / group_pages;
+        let group = self.groups.get_mut(&index).expect("invariant: it was taken from there");
+        for page in extent.start..extent.start + extent.count {
+            clear(&mut group.current, page % group_pages);
+        }
+        self.entries[index as usize].free += extent.count;
+    }
+
+    /// Finds the free extents of the next group that has some; false when there is none left.
+    fn scan_next(&mut self, memory: &PageMemory) -> Result<bool> {
+        let geometry = self.geometry();
+        while self.scanned < geometry.groups(self.file_pages) {
+            let index = self.scanned;
+            self.scanned += 1;
+            if self.entries[index as usize].free == 0 {
+                continue;
+            }
+            let start = index * geometry.group_pages();
+            self.load(memory, start)?;
+            let end = (self.file_pages - start).min(geometry.group_pages());
+            let group = &self.groups[&index];
+            let before = self.extents.len();
+            collect_free(group, start, end, &mut self.extents);
+            self.extents.sort_unstable_by_key(|extent| (extent.count, u32::MAX - extent.start));
+            if self.extents.len() > before {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Loads the group of `page` as the next checkpoint and both meta pages know it.
+    fn load(&mut self, memory: &PageMemory, page: u32) -> Result<()> {
+        let geometry = self.geometry();
+        let index = page / geometry.group_pages();
+        if self.groups.contains_key(&index) {
+            return Ok(());
+        }
+        let Some(&entry) = self.entries.get(index as usize) else {
+            let expected = format!("a page below {}", self.file_pages);
+            return Err(Error::corrupt(memory.path(), u64::from(page), expected, page.to_string()));
+        };
+        let current = read_bitmap(memory, index, entry)?;
+        let as_known = |entries: &[GroupEntry]| match entries.get(index as usize) {
+            Some(known) if *known == entry => current.clone(),
+            Some(known) => read_bitmap(memory, index, *known).unwrap_or_default(),
+            None => vec![0; current.len()],
+        };
+        let metas = [as_known(&self.meta_entries[0]), as_known(&self.meta_entries[1])];
+        let held = vec![0; current.len()];
+        self.groups.insert(index, Group { current, metas, held, dirty: false });
+        Ok(())
+    }
+
+    /// Hands the changed bitmap and directory pages to `write`, with the page each goes to.
+    pub(crate) fn write_changed(
+        &mut self,
+        epoch: Epoch,
+        write: &mut dyn FnMut(u32, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let geometry = self.geometry();
+        let mut changed = vec![false; self.directories.len()];
+        let groups: Vec<u32> =
+            self.groups.iter().filter(|(_, group)| group.dirty).map(|(&index, _)| index).collect();
+        for index in groups {
+            let at = index as usize;
+            let known = |entries: &Vec<GroupEntry>| entries.get(at).map(|entry| entry.copy);
+            let copy = free_copy(known(&self.meta_entries[0]), known(&self.meta_entries[1]));
+            let group = &self.groups[&index];
+            let page = encode_bitmap(group, index, epoch, self.page_bytes);
+            write(geometry.bitmap_page(index, copy), &page)?;
+            self.entries[at].crc = crc32fast::hash(&page);
+            self.entries[at].copy = copy;
+            changed[at / geometry.directory_groups() as usize] = true;
+        }
+        for number in (0..self.directories.len()).filter(|&number| changed[number]) {
+            let known = |refs: &Vec<DirectoryRef>| refs.get(number).map(|known| known.copy);
+            let copy =
+                free_copy(known(&self.meta_directories[0]), known(&self.meta_directories[1]));
+            let number_u32 = u32::try_from(number).expect("invariant: at most 500 directories");
+            let page = self.encode_directory(number_u32, epoch);
+            write(geometry.directory_page(number_u32, copy), &page)?;
+            self.directories[number] = DirectoryRef { crc: crc32fast::hash(&page), copy };
+        }
+        Ok(())
+    }
+
+    /// The checkpoint whose meta page lies in `slot` is durable.
+    pub(crate) fn committed(&mut self, slot: usize) {
+        self.meta_entries[slot] = self.entries.clone();
+        self.meta_directories[slot] = self.directories.clone();
+        for group in self.groups.values_mut() {
+            group.metas[slot].clone_from(&group.current);
+            group.dirty = false;
+        }
+        self.extents.clear();
+    }
+
+    fn encode_directory(&self, number: u32, epoch: Epoch) -> Vec<u8> {
+        let groups = self.geometry().directory_groups() as usize;
+        let mut page = vec![0; self.page_bytes];
+        page[0] = PageKind::SpaceDirectory as u8;
+        put_u32(&mut page, 12, number);
+        put_u64(&mut page, 16, epoch.0);
+        let entries = self.entries.iter().skip(number as usize * groups).take(groups);
+        for (index, entry) in entries.enumerate() {
+            put_u32(&mut page, CONTENT_AT + index * 8, entry.crc);
+            let copy_and_free = entry.copy << COPY_SHIFT | entry.free;
+            put_u32(&mut page, CONTENT_AT + index * 8 + 4, copy_and_free);
+        }
+        page
+    }
+
+    /// True when the map of the meta page in `slot` marks the page as in use: for the verifier.
+    pub(crate) fn is_used(&mut self, memory: &PageMemory, slot: usize, page: u32) -> Result<bool> {
+        self.load(memory, page)?;
+        let group_pages = self.geometry().group_pages();
+        Ok(is_set(&self.groups[&(page / group_pages)].metas[slot], page % group_pages))
+    }
+
+    /// True for a page that holds a meta page or a part of this map.
+    pub(crate) fn is_fixed(&self, page: u32) -> bool {
+        let geometry = self.geometry();
+        let group_pages = geometry.group_pages();
+        page % group_pages < geometry.fixed_pages(page / group_pages)
+    }
+}
+
+/// A copy that neither meta page refers to.
+fn free_copy(first: Option<u32>, second: Option<u32>) -> u32 {
+    (0..COPIES)
+        .find(|&copy| Some(copy) != first && Some(copy) != second)
+        .expect("invariant: three copies, two in use")
+}
+
+fn is_set(words: &[u64], bit: u32) -> bool {
+    words.get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+}
+
+fn set(words: &mut [u64], bit: u32) {
+    words[bit as usize / 64] |= 1 << (bit % 64);
+}
+
+fn clear(words: &mut [u64], bit: u32) {
+    words[bit as usize / 64] &= !(1 << (bit % 64));
+}
+
+fn is_busy(group: &Group, bit: u32) -> bool {
+    let Group { current, metas, held, .. } = group;
+    [current, &metas[0], &metas[1], held].iter().any(|words| is_set(words, bit))
+}
+
+/// Adds the extents of pages that nobody needs, `end` pages of the group from `start` on.
+fn collect_free(group: &Group, start: u32, end: u32, extents: &mut Vec<Extent>) {
+    let word_at = |words: &Vec<u64>, index: usize| words.get(index).copied().unwrap_or(0);
+    let mut open: Option<Extent> = None;
+    let mut bit = 0;
+    while bit < end {
+        let index = bit as usize / 64;
+        let busy = word_at(&group.current, index)
+            | word_at(&group.metas[0], index)
+            | word_at(&group.metas[1], index)
+            | word_at(&group.held, index);
+        // What is left of the word, as a run of equal bits.
+        let rest = busy >> (bit % 64);
+        let taken = rest & 1 == 1;
+        let same = if taken { rest.trailing_ones() } else { rest.trailing_zeros() };
+        let count = same.min(64 - bit % 64).min(end - bit);
+        match (&mut open, taken) {
+            (Some(_), true) => extents.extend(open.take()),
+            (Some(extent), false) => extent.count += count,
+            (None, true) => {}
+            (None, false) => open = Some(Extent { start: start + bit, count }),
+        }
+        bit += count;
+    }
+    extents.extend(open);
+}
+
+fn encode_bitmap(group: &Group, index: u32, epoch: Epoch, page_bytes: usize) -> Vec<u8> {
+    let mut page = vec![0; page_bytes];
+    page[0] = PageKind::SpaceBitmap as u8;
+    put_u32(&mut page, 12, index);
+    put_u64(&mut page, 16, epoch.0);
+    for (word, at) in group.current.iter().zip((CONTENT_AT..).step_by(8)) {
+        put_u64(&mut page, at, *word);
+    }
+    page
+}
+
+fn read_bitmap(memory: &PageMemory, group: u32, entry: GroupEntry) -> Result<Vec<u64>> {
+    let geometry = Geometry::new(memory.page_bytes());
+    let page = geometry.bitmap_page(group, entry.copy);
+    let bytes = read_fixed(memory, page, entry.crc, PageKind::SpaceBitmap as u8, group)?;
+    let words = bytes[CONTENT_AT..].as_chunks::<8>().0;
+    Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+}
+
+fn read_entries(memory: &PageMemory, meta: &Meta) -> Result<Vec<GroupEntry>> {
+    let geometry = Geometry::new(meta.page_bytes);
+    let groups = geometry.groups(meta.file_pages);
+    let expected = groups.div_ceil(geometry.directory_groups()) as usize;
+    if meta.directories.len() != expected {
+        let found = meta.directories.len().to_string();
+        let expected = format!("{expected} space directories");
+        return Err(Error::corrupt(memory.path(), meta.slot() as u64, expected, found));
+    }
+    let mut entries = Vec::new();
+    for (number, directory) in (0..).zip(&meta.directories) {
+        let page = geometry.directory_page(number, directory.copy);
+        let bytes = read_fixed(memory, page, directory.crc, PageKind::SpaceDirectory as u8, number)?;
+        let rest = (groups - number * geometry.directory_groups()) as usize;
+        for index in 0..rest.min(geometry.directory_groups() as usize) {
+            let crc = get_u32(&bytes, CONTENT_AT + index * 8);
+            let word = get_u32(&bytes, CONTENT_AT + index * 8 + 4);
+            let (copy, free) = (word >> COPY_SHIFT, word & FREE_MASK);
+            entries.push(GroupEntry { crc, copy, free });
+        }
+    }
+    Ok(entries)
+}
+
+/// Reads one bitmap or directory page and verifies it.
+fn read_fixed(
+    memory: &PageMemory,
+    page: u32,
+    crc: u32,
+    kind: u8,
+    number: u32,
+) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; memory.page_bytes()];
+    let offset = u64::from(page) * memory.page_bytes() as u64;
+    let damaged = |expected: String, found: String| {
+        Err(Error::corrupt(memory.path(), u64::from(page), expected, found))
+    };
+    if let Err(error) = memory.file().read_at(&mut bytes, offset) {
+        return match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                damaged("a space map page".to_owned(), "end of file".to_owned())
+            }
+            _ => Err(Error::io("read", memory.path(), error)),
+        };
+    }
+    let found = crc32fast::hash(&bytes);
+    if found != crc {
+        return damaged(format!("checksum {crc:08x}"), format!("{found:08x}"));
+    }
+    if bytes[0] != kind || get_u32(&bytes, 12) != number {
+        let found = format!("kind {}, number {}", bytes[0], get_u32(&bytes, 12));
+        return damaged(format!("kind {kind}, number {number}"), found);
+    }
+    Ok(bytes)
+}

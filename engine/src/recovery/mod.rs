@@ -1,0 +1,278 @@
+//! Opening: create what is missing, find the newest checkpoint, replay the log behind it.
+//!
+//! A new database is made under a temporary name and renamed when it is whole and durable, so that
+//! a power cut leaves either nothing or a database. An existing one is opened in time that depends
+//! on the log alone, not on the size of the data.
+//!
+//! Invariants:
+//! 1. Nothing is written before the lock is held, and nothing in a directory that holds something
+//!    else.
+//! 2. What is read is on the device: files are synced, and the system's cache of them dropped,
+//!    before anything in them is believed.
+//! 3. Opening twice gives the same content; opening that is cut short harms nothing.
+
+mod replay;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Epoch;
+use crate::io::{File, Host, Lock, OpenMode};
+use crate::options::Options;
+use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
+use crate::sync::{Arc, Mutex};
+use crate::txn::{
+    Clock, CommitQueue, FileState, Pressure, Published, Readers, Root, Signals, Store, Writer,
+    WriterSeat,
+};
+use crate::wal::{Sequence, Wal, WalOptions};
+
+/// The data file's name within the directory.
+const DATA: &str = "data";
+/// Its name while it is made.
+const DATA_NEW: &str = "data.new";
+/// The directory of the log.
+const LOG: &str = "wal";
+/// The lock file.
+const LOCK: &str = "lock";
+
+/// Opens or creates the database in `dir`.
+pub(crate) fn open(host: Arc<dyn Host>, dir: &Path, options: Options) -> Result<Arc<Store>> {
+    options.validate()?;
+    let found = look(&*host, dir, &options)?;
+    let lock = take_lock(&*host, dir, &options)?;
+    if found == Found::Nothing {
+        // Seen without the lock, so it may be there by now.
+        create_if_missing(&host, dir, &options)?;
+    }
+    let path = dir.join(DATA);
+    let mode = if options.read_only { OpenMode::Read } else { OpenMode::ReadWrite };
+    let file = host.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
+    if !options.read_only {
+        file.sync().map_err(|e| Error::io("sync", &path, e))?;
+    }
+    file.forget_cached().map_err(|e| Error::io("read", &path, e))?;
+    let (newest, other) = read_metas(&*file, &path)?;
+    check_shape(&*file, &path, &newest, &options)?;
+    let store = assemble(host, dir, file, &newest, other.as_ref(), options, lock)?;
+    replay_log(&store, &newest)?;
+    Ok(store)
+}
+
+#[derive(PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Database,
+}
+
+/// Looks what the directory holds, and makes it if it is missing.
+fn look(host: &dyn Host, dir: &Path, options: &Options) -> Result<Found> {
+    let names = match host.list(dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !options.create || options.read_only {
+                return Err(not_a_database(dir, "expected a directory, found none"));
+            }
+            make_dir(host, dir)?;
+            return Ok(Found::Nothing);
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(not_a_database(dir, "expected a directory, found a file"));
+        }
+        Err(error) => return Err(Error::io("read", dir, error)),
+    };
+    if names.iter().any(|name| name == DATA) {
+        return Ok(Found::Database);
+    }
+    let known = [DATA_NEW, LOG, LOCK];
+    if let Some(other) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        let reason = format!("expected a data file or an empty directory, found \"{other}\"");
+        return Err(not_a_database(dir, &reason));
+    }
+    if !options.create || options.read_only {
+        return Err(not_a_database(dir, "expected a data file, found none"));
+    }
+    // A log is made only after the new data file's name is durable: see `create_if_missing`.
+    if names.iter().any(|name| name == LOG) && !names.iter().any(|name| name == DATA_NEW) {
+        return Err(not_a_database(dir, "expected a data file beside the log, found none"));
+    }
+    Ok(Found::Nothing)
+}
+
+fn not_a_database(dir: &Path, reason: &str) -> Error {
+    let (path, reason) = (dir.to_path_buf(), reason.to_owned());
+    Error::from(ErrorKind::NotADatabase { path, reason })
+}
+
+fn list(host: &dyn Host, dir: &Path) -> Result<Vec<String>> {
+    host.list(dir).map_err(|e| Error::io("read", dir, e))
+}
+
+/// Makes the directory and its name durable.
+fn make_dir(host: &dyn Host, dir: &Path) -> Result<()> {
+    match host.create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::io("create", dir, error));
+        }
+        _ => {}
+    }
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    host.sync_dir(parent).map_err(|e| Error::io("sync", parent, e))
+}
+
+fn take_lock(host: &dyn Host, dir: &Path, options: &Options) -> Result<Option<Box<dyn Lock>>> {
+    let path = dir.join(LOCK);
+    match host.lock(&path) {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => Err(Error::from(ErrorKind::Locked { path: dir.to_path_buf() })),
+        // Nobody can write there, so nobody has to be kept out.
+        Err(error) if options.read_only && error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            Ok(None)
+        }
+        Err(error) => Err(Error::io("lock", &path, error)),
+    }
+}
+
+fn create_if_missing(host: &Arc<dyn Host>, dir: &Path, options: &Options) -> Result<()> {
+    let names = list(&**host, dir)?;
+    if names.iter().any(|name| name == DATA) {
+        return Ok(());
+    }
+    let (new, path, log) = (dir.join(DATA_NEW), dir.join(DATA), dir.join(LOG));
+    if names.iter().any(|name| name == DATA_NEW) {
+        remove_unfinished(host, dir, names.iter().any(|name| name == LOG))?;
+    }
+    let database_id = u128::from(host.random()) << 64 | u128::from(host.random());
+    let database_id = database_id.to_le_bytes();
+    create_data_file(&**host, &new, options.new_page_bytes(), database_id)?;
+    let sync_dir = || host.sync_dir(dir).map_err(|e| Error::io("sync", dir, e));
+    sync_dir()?;
+    Wal::create(Arc::clone(host), &log, database_id, wal_options(options))?;
+    // The log's name must be durable before the data file's: a data file without a log is damage.
+    sync_dir()?;
+    host.rename(&new, &path).map_err(|e| Error::io("rename", &new, e))?;
+    sync_dir()
+}
+
+/// Removes what a creation that was cut short left behind: the log first, so that a log without a
+/// data file always means that the data file is lost.
+fn remove_unfinished(host: &Arc<dyn Host>, dir: &Path, has_log: bool) -> Result<()> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |e| Error::io("remove", &path, e)
+    };
+    let log = dir.join(LOG);
+    if has_log {
+        for name in list(&**host, &log)? {
+            host.remove_file(&log.join(&name)).map_err(failed(&log))?;
+        }
+        host.sync_dir(&log).map_err(failed(&log))?;
+        host.remove_dir(&log).map_err(failed(&log))?;
+        host.sync_dir(dir).map_err(failed(dir))?;
+    }
+    let new = dir.join(DATA_NEW);
+    host.remove_file(&new).map_err(failed(&new))
+}
+
+fn wal_options(options: &Options) -> WalOptions {
+    WalOptions { segment_bytes_max: options.wal_segment_bytes_max, ..WalOptions::default() }
+}
+
+fn check_shape(file: &dyn File, path: &Path, newest: &Meta, options: &Options) -> Result<()> {
+    if let Some(expected) = options.page_bytes
+        && expected != newest.page_bytes
+    {
+        return Err(Error::from(ErrorKind::Unsupported {
+            file: path.to_path_buf(),
+            what: "page size",
+            expected: expected as u64,
+            found: newest.page_bytes as u64,
+        }));
+    }
+    let expected = u64::from(newest.file_pages) * newest.page_bytes as u64;
+    let found = file.len().map_err(|e| Error::io("read", path, e))?;
+    if found < expected {
+        let page = found / newest.page_bytes as u64;
+        let (expected, found) = (format!("a file of {expected} bytes"), format!("{found} bytes"));
+        return Err(Error::corrupt(path, page, expected, found));
+    }
+    Ok(())
+}
+
+fn assemble(
+    host: Arc<dyn Host>,
+    dir: &Path,
+    file: Arc<dyn File>,
+    newest: &Meta,
+    other: Option<&Meta>,
+    options: Options,
+    lock: Option<Box<dyn Lock>>,
+) -> Result<Arc<Store>> {
+    let path: PathBuf = dir.join(DATA);
+    let page_bytes = newest.page_bytes;
+    let (map_bytes, arena_bytes) = (options.map_bytes, options.arena_bytes);
+    let memory = PageMemory::new(&*host, file, &path, page_bytes, map_bytes, arena_bytes)?;
+    let space = SpaceMap::open(&memory, newest, other)?;
+    let Meta { epoch, txn, buckets, system, .. } = *newest;
+    let root = Root { epoch, txn, buckets, system };
+    let published = Published::new();
+    published.publish(&root);
+    let writer = Writer {
+        tip: root,
+        arena: Arena::new(memory.arena_pages_max()),
+        freed: Vec::new(),
+        sequence: Sequence(0),
+        group_floor: Epoch(0),
+        record: Vec::new(),
+    };
+    let queue = CommitQueue {
+        unpublished: VecDeque::new(),
+        published: root,
+        position: newest.log,
+    };
+    let older_log = other.map_or(newest.log, |other| other.log);
+    let file_state = FileState { space, newest: newest.clone(), older_log };
+    Ok(Arc::new(Store {
+        host,
+        dir: dir.to_path_buf(),
+        memory,
+        readers: Readers::new(),
+        published,
+        clock: Clock::new(newest.clock_ms),
+        writer: WriterSeat::new(writer),
+        queue: Mutex::new(queue),
+        file_state: Mutex::new(file_state),
+        wal: OnceLock::new(),
+        signals: Signals::default(),
+        pressure: Pressure::default(),
+        poison: OnceLock::new(),
+        lock,
+        options,
+    }))
+}
+
+/// Brings the content up to the last whole commit of the log.
+fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
+    let mut replay = replay::Replay::begin(store, newest)?;
+    let log = store.dir.join(LOG);
+    let wal = Wal::open(
+        Arc::clone(&store.host),
+        &log,
+        newest.database_id,
+        newest.log,
+        newest.clean,
+        wal_options(&store.options),
+        &mut |position, record| replay.apply(position, record),
+    )?;
+    replay.finish()?;
+    if !store.options.read_only {
+        store.wal.set(wal).expect("invariant: set once, here");
+    }
+    Ok(())
+}

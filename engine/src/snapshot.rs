@@ -1,0 +1,61 @@
+//! Snapshots: read transactions that own what they need.
+
+use std::fmt;
+
+use crate::bucket::{Bucket, BucketNames};
+use crate::error::Result;
+use crate::ids::TxnId;
+use crate::sync::Arc;
+use crate::txn::{Pin, Store};
+
+/// The database as it was at one moment, to be kept and sent anywhere. It pins what it can reach
+/// until it is dropped, as a read transaction does.
+pub struct Snapshot {
+    pin: Pin,
+    store: Arc<Store>,
+}
+
+impl Snapshot {
+    /// Pins the published root.
+    pub(crate) fn new(store: Arc<Store>) -> Result<Snapshot> {
+        Ok(Snapshot { pin: Pin::new(&store)?, store })
+    }
+
+    /// The database's revision at that moment.
+    #[must_use]
+    pub fn id(&self) -> TxnId {
+        self.pin.root.txn
+    }
+
+    /// A top-level bucket.
+    ///
+    /// # Errors
+    /// As [`ReadTxn::bucket`](crate::ReadTxn::bucket).
+    pub fn bucket(&self, name: impl AsRef<[u8]>) -> Result<Bucket<'_>> {
+        self.root().bucket(name)
+    }
+
+    /// The names of the top-level buckets, in order.
+    ///
+    /// # Errors
+    /// As [`ReadTxn::buckets`](crate::ReadTxn::buckets).
+    pub fn buckets(&self) -> Result<BucketNames<'_>> {
+        self.root().buckets()
+    }
+
+    fn root(&self) -> Bucket<'_> {
+        Bucket::of_pin(&self.store, &self.pin)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.pin.release(&self.store);
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("id", &self.id()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,171 @@
+//! Does a tree keep every rule? The whole of it is read.
+//!
+//! Covers one tree: what its entries refer to is told to the caller, who audits nested buckets in
+//! turn. Never changes anything and never recurses. Invariants:
+//! 1. All separators and keys, taken from left to right through the whole tree, are in order: that
+//!    is what "separators bound their children" and "leaves ascend" come to together.
+
+use super::pages::{Pages, Root};
+use super::path::{Step, open, open_root};
+use crate::error::{Error, Result};
+use crate::ids::PageRef;
+use crate::limits::TREE_HEIGHT_MAX;
+use crate::page::{Interior, Leaf, Payload, validate};
+
+/// What an audit comes across.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Seen<'a> {
+    /// A page of the tree.
+    Page(PageRef, u8),
+    /// A value in an overflow run.
+    Run {
+        /// First page of the run.
+        run: PageRef,
+        /// Length of the value.
+        len: u32,
+    },
+    /// A nested bucket.
+    Bucket {
+        /// Its name.
+        key: &'a [u8],
+        /// Its record.
+        record: &'a [u8],
+    },
+}
+
+/// What a tree consists of.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct AuditCounts {
+    /// Entries of the tree, nested buckets counting one each.
+    pub(crate) entries: u64,
+    /// Leaf pages; a leaf image is none.
+    pub(crate) leaves: u64,
+    /// Interior pages.
+    pub(crate) interiors: u64,
+    /// Levels, the leaves included.
+    pub(crate) height: usize,
+    /// Bytes in use in the leaf pages.
+    pub(crate) leaf_bytes: u64,
+}
+
+struct Audit<'a, 's, P> {
+    pages: &'a P,
+    seen: &'s mut dyn FnMut(Seen<'a>) -> Result<()>,
+    counts: AuditCounts,
+    /// The key or separator that came last.
+    last: Vec<u8>,
+    last_is: Bound,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Nothing,
+    Key,
+    Separator,
+}
+
+/// Reads a whole tree and holds it against every rule; tells `seen` what it comes across.
+pub(crate) fn audit<'a, P: Pages>(
+    pages: &'a P,
+    root: Root<'a>,
+    seen: &mut dyn FnMut(Seen<'a>) -> Result<()>,
+) -> Result<AuditCounts> {
+    let counts = AuditCounts::default();
+    let mut audit = Audit { pages, seen, counts, last: Vec::new(), last_is: Bound::Nothing };
+    match root {
+        Root::Empty => {}
+        Root::Image(image) => audit.leaf(PageRef::NONE, Leaf::new(image))?,
+        Root::Page(root) => audit.tree(root)?,
+    }
+    Ok(audit.counts)
+}
+
+impl<'a, P: Pages> Audit<'a, '_, P> {
+    fn tree(&mut self, root: PageRef) -> Result<()> {
+        let (bytes, root_level) = open_root(self.pages, root)?;
+        if root_level > 0 && Interior::new(bytes).count() == 0 {
+            return Err(self.pages.damaged(root, "a root with two children", "one".into()));
+        }
+        self.counts.height = usize::from(root_level) + 1;
+        let mut steps = [Step::NONE; TREE_HEIGHT_MAX];
+        steps[0].page = root;
+        let mut depth = 0;
+        loop {
+            let Step { page, index } = steps[depth];
+            let level = root_level - depth as u8;
+            let bytes = open(self.pages, page, level)?;
+            if index == 0 {
+                self.page(page, level, bytes)?;
+            }
+            let interior = Interior::new(bytes);
+            if level > 0 && index <= interior.count() {
+                if let Some(left) = index.checked_sub(1) {
+                    let separator = interior.separator(left);
+                    self.in_order(page, &separator, Bound::Separator)?;
+                }
+                steps[depth].index += 1;
+                depth += 1;
+                steps[depth] = Step { page: interior.child(index), index: 0 };
+                continue;
+            }
+            if level == 0 {
+                self.leaf(page, Leaf::new(bytes))?;
+            }
+            match depth.checked_sub(1) {
+                Some(above) => depth = above,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// What holds for each page by itself.
+    fn page(&mut self, page: PageRef, level: u8, bytes: &[u8]) -> Result<()> {
+        validate(bytes).map_err(|found| self.pages.damaged(page, "a valid page", found))?;
+        if level == 0 {
+            self.counts.leaves += 1;
+            self.counts.leaf_bytes += Leaf::new(bytes).used_bytes() as u64;
+        } else {
+            self.counts.interiors += 1;
+        }
+        (self.seen)(Seen::Page(page, level))
+    }
+
+    fn leaf(&mut self, page: PageRef, leaf: Leaf<'a>) -> Result<()> {
+        if leaf.count() == 0 {
+            return Err(self.pages.damaged(page, "a leaf with entries", "none".into()));
+        }
+        for index in 0..leaf.count() {
+            let entry = leaf.entry(index);
+            self.in_order(page, entry.key, Bound::Key)?;
+            self.counts.entries += 1;
+            match entry.payload {
+                Payload::Value(_) => {}
+                Payload::Overflow { run, len } => (self.seen)(Seen::Run { run, len })?,
+                Payload::Bucket(record) => (self.seen)(Seen::Bucket { key: entry.key, record })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A separator is above all keys to its left, and not above those to its right.
+    fn in_order(&mut self, page: PageRef, bound: &[u8], bound_is: Bound) -> Result<()> {
+        let is_in_order = match (self.last_is, bound_is) {
+            (Bound::Nothing, _) => true,
+            (Bound::Separator, Bound::Key) => self.last.as_slice() <= bound,
+            _ => self.last.as_slice() < bound,
+        };
+        if !is_in_order {
+            return Err(self.not_in_order(page, bound));
+        }
+        self.last.clear();
+        self.last.extend_from_slice(bound);
+        self.last_is = bound_is;
+        Ok(())
+    }
+
+    #[cold]
+    fn not_in_order(&self, page: PageRef, bound: &[u8]) -> Error {
+        let expected = format!("keys above \"{}\"", self.last.escape_ascii());
+        self.pages.damaged(page, &expected, format!("\"{}\"", bound.escape_ascii()))
+    }
+}

@@ -1,0 +1,236 @@
+//! The entries of a tree in key order, both ways.
+//!
+//! Never copies an entry and never looks at an expiry. Invariants:
+//! 1. A cursor stands on an entry, before the first, after the last, or has failed.
+//! 2. After an error it gives no entry until the next seek.
+//! 3. While it stands on an entry, `steps` lead from the root to `leaf`.
+
+use super::pages::{Pages, Root};
+use super::path::{Step, open, open_root};
+use crate::error::Result;
+use crate::ids::PageRef;
+use crate::limits::TREE_HEIGHT_MAX;
+use crate::page::{Entry, Interior, Leaf};
+
+/// A place among the entries of a tree.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a, P> {
+    pages: &'a P,
+    root: Root<'a>,
+    /// The leaf at hand; empty unless the cursor stands on an entry.
+    leaf: Leaf<'a>,
+    /// The entry at hand; one before the first of all when `leaf` is empty.
+    index: usize,
+    place: Place,
+    steps: [Step; TREE_HEIGHT_MAX],
+    /// Interior pages above the leaf.
+    depth: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    BeforeFirst,
+    OnEntry,
+    AfterLast,
+    Failed,
+}
+
+/// Where a descent ends.
+#[derive(Clone, Copy)]
+enum Aim<'k> {
+    First,
+    Last,
+    NotBelow(&'k [u8]),
+}
+
+/// `index` while the leaf is empty: stepping forward from it gives 0, which the leaf has not.
+const NO_INDEX: usize = usize::MAX;
+
+impl<'a, P: Pages> Cursor<'a, P> {
+    /// A cursor before the first entry.
+    #[inline]
+    pub(crate) fn new(pages: &'a P, root: Root<'a>) -> Cursor<'a, P> {
+        Cursor {
+            pages,
+            root,
+            leaf: Leaf::EMPTY,
+            index: NO_INDEX,
+            place: Place::BeforeFirst,
+            steps: [Step::NONE; TREE_HEIGHT_MAX],
+            depth: 0,
+        }
+    }
+
+    /// The entry at hand.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<Entry<'a>> {
+        self.leaf.get(self.index)
+    }
+
+    /// Goes to the next entry; from before the first, to the first.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<Option<Entry<'a>>> {
+        let next = self.index.wrapping_add(1);
+        if let Some(entry) = self.leaf.get(next) {
+            self.index = next;
+            return Ok(Some(entry));
+        }
+        self.next_leaf()
+    }
+
+    /// Goes to the previous entry; from after the last, to the last.
+    #[inline]
+    pub(crate) fn prev(&mut self) -> Result<Option<Entry<'a>>> {
+        let previous = self.index.wrapping_sub(1);
+        if let Some(entry) = self.leaf.get(previous) {
+            self.index = previous;
+            return Ok(Some(entry));
+        }
+        self.previous_leaf()
+    }
+
+    /// Goes to the first entry whose key is not below `key`; after the last if there is none.
+    #[inline]
+    pub(crate) fn seek(&mut self, key: &[u8]) -> Result<Option<Entry<'a>>> {
+        self.seek_to(Aim::NotBelow(key))
+    }
+
+    /// Goes to the first entry.
+    pub(crate) fn seek_to_first(&mut self) -> Result<Option<Entry<'a>>> {
+        self.seek_to(Aim::First)
+    }
+
+    /// Goes to the last entry.
+    pub(crate) fn seek_to_last(&mut self) -> Result<Option<Entry<'a>>> {
+        self.seek_to(Aim::Last)
+    }
+
+    fn seek_to(&mut self, aim: Aim<'_>) -> Result<Option<Entry<'a>>> {
+        self.leave(Place::AfterLast);
+        match self.root {
+            Root::Empty => return Ok(None),
+            Root::Image(image) => {
+                self.depth = 0;
+                self.stand_in(Leaf::new(image), aim);
+            }
+            Root::Page(root) => {
+                let arrived = self.descend_from_root(root, aim);
+                self.fuse(arrived)?;
+            }
+        }
+        match (self.current(), aim) {
+            (Some(entry), _) => Ok(Some(entry)),
+            (None, Aim::Last) => self.previous_leaf(),
+            (None, _) => self.next_leaf(),
+        }
+    }
+
+    fn descend_from_root(&mut self, root: PageRef, aim: Aim<'_>) -> Result<()> {
+        let (_, level) = open_root(self.pages, root)?;
+        self.depth = usize::from(level);
+        self.descend(root, level, aim)
+    }
+
+    /// Goes down from a page at `level` to a leaf, and stands in it.
+    fn descend(&mut self, page: PageRef, level: u8, aim: Aim<'_>) -> Result<()> {
+        let (mut page, mut level) = (page, level);
+        let mut bytes = open(self.pages, page, level)?;
+        while level > 0 {
+            let interior = Interior::new(bytes);
+            let index = match aim {
+                Aim::First => 0,
+                Aim::Last => interior.count(),
+                Aim::NotBelow(key) => interior.search(key),
+            };
+            self.steps[self.depth - usize::from(level)] = Step { page, index };
+            page = interior.child(index);
+            level -= 1;
+            bytes = open(self.pages, page, level)?;
+        }
+        self.stand_in(Leaf::new(bytes), aim);
+        Ok(())
+    }
+
+    /// Stands on the entry aimed at, or just outside the leaf where there is none.
+    fn stand_in(&mut self, leaf: Leaf<'a>, aim: Aim<'_>) {
+        self.index = match aim {
+            Aim::First => 0,
+            Aim::Last => leaf.count().wrapping_sub(1),
+            Aim::NotBelow(key) => leaf.search(key).unwrap_or_else(|index| index),
+        };
+        self.leaf = leaf;
+        self.place = Place::OnEntry;
+    }
+
+    /// The first entry of the next leaf that has one.
+    #[cold]
+    fn next_leaf(&mut self) -> Result<Option<Entry<'a>>> {
+        match self.place {
+            Place::BeforeFirst => self.seek_to_first(),
+            Place::AfterLast | Place::Failed => Ok(None),
+            Place::OnEntry => self.beyond_leaf(Aim::First, Place::AfterLast),
+        }
+    }
+
+    /// The last entry of the previous leaf that has one.
+    #[cold]
+    fn previous_leaf(&mut self) -> Result<Option<Entry<'a>>> {
+        match self.place {
+            Place::AfterLast => self.seek_to_last(),
+            Place::BeforeFirst | Place::Failed => Ok(None),
+            Place::OnEntry => self.beyond_leaf(Aim::Last, Place::BeforeFirst),
+        }
+    }
+
+    fn beyond_leaf(&mut self, aim: Aim<'_>, end: Place) -> Result<Option<Entry<'a>>> {
+        loop {
+            let stepped = self.step_aside(aim);
+            if !self.fuse(stepped)? {
+                self.leave(end);
+                return Ok(None);
+            }
+            if let Some(entry) = self.current() {
+                return Ok(Some(entry));
+            }
+        }
+    }
+
+    /// Stands in the leaf to the right, or to the left when aiming at the last entry. False when
+    /// there is none.
+    fn step_aside(&mut self, aim: Aim<'_>) -> Result<bool> {
+        for depth in (0..self.depth).rev() {
+            let Step { page, index } = self.steps[depth];
+            let level = (self.depth - depth) as u8;
+            let interior = Interior::new(open(self.pages, page, level)?);
+            let aside = match aim {
+                Aim::Last => index.checked_sub(1),
+                _ => Some(index + 1).filter(|index| *index <= interior.count()),
+            };
+            let Some(aside) = aside else {
+                continue;
+            };
+            self.steps[depth].index = aside;
+            self.descend(interior.child(aside), level - 1, aim)?;
+            // A scan that has come to its second leaf will likely come to the next.
+            if level == 1 && aside < interior.count() {
+                self.pages.will_read(interior.child(aside + 1));
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Stands outside all leaves.
+    fn leave(&mut self, place: Place) {
+        self.place = place;
+        self.leaf = Leaf::EMPTY;
+        self.index = NO_INDEX;
+    }
+
+    fn fuse<T>(&mut self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.leave(Place::Failed);
+        }
+        result
+    }
+}

@@ -1,0 +1,86 @@
+//! One key, or many at once.
+//!
+//! Many keys go down level by level side by side: the pages of one level are fetched for all keys
+//! before any is searched, so that their cache misses overlap. Never copies an entry: what is
+//! found is borrowed from its page.
+
+use super::pages::{Pages, Root};
+use super::path::{open, open_root};
+use crate::error::Result;
+use crate::ids::PageRef;
+use crate::limits::GET_MANY_WIDTH;
+use crate::page::{Entry, Interior, Leaf};
+
+/// The entry with this key.
+#[inline]
+pub(crate) fn get<'a, P: Pages>(
+    pages: &'a P,
+    root: Root<'a>,
+    key: &[u8],
+) -> Result<Option<Entry<'a>>> {
+    let leaf = match root {
+        Root::Empty => return Ok(None),
+        Root::Image(image) => image,
+        Root::Page(page) => leaf_for(pages, page, key)?,
+    };
+    Ok(Leaf::new(leaf).find(key))
+}
+
+/// Appends to `out`, for each key in turn, the entry with this key.
+pub(crate) fn get_many<'a, P: Pages, K: AsRef<[u8]>>(
+    pages: &'a P,
+    root: Root<'a>,
+    keys: &[K],
+    out: &mut Vec<Option<Entry<'a>>>,
+) -> Result<()> {
+    out.reserve(keys.len());
+    match root {
+        Root::Empty => out.extend(keys.iter().map(|_| None)),
+        Root::Image(image) => {
+            let leaf = Leaf::new(image);
+            out.extend(keys.iter().map(|key| leaf.find(key.as_ref())));
+        }
+        Root::Page(page) => {
+            for keys in keys.chunks(GET_MANY_WIDTH) {
+                get_abreast(pages, page, keys, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The leaf where `key` belongs.
+#[inline]
+fn leaf_for<'a, P: Pages>(pages: &'a P, root: PageRef, key: &[u8]) -> Result<&'a [u8]> {
+    let (mut bytes, mut level) = open_root(pages, root)?;
+    while level > 0 {
+        level -= 1;
+        let interior = Interior::new(bytes);
+        bytes = open(pages, interior.child(interior.search(key)), level)?;
+    }
+    Ok(bytes)
+}
+
+/// Up to `GET_MANY_WIDTH` keys, level by level.
+fn get_abreast<'a, P: Pages, K: AsRef<[u8]>>(
+    pages: &'a P,
+    root: PageRef,
+    keys: &[K],
+    out: &mut Vec<Option<Entry<'a>>>,
+) -> Result<()> {
+    let (bytes, root_level) = open_root(pages, root)?;
+    let mut at: [&[u8]; GET_MANY_WIDTH] = [bytes; GET_MANY_WIDTH];
+    let mut children = [PageRef::NONE; GET_MANY_WIDTH];
+    for level in (0..root_level).rev() {
+        for ((key, bytes), child) in keys.iter().zip(&at).zip(&mut children) {
+            let interior = Interior::new(bytes);
+            *child = interior.child(interior.search(key.as_ref()));
+            pages.will_read(*child);
+        }
+        for (bytes, child) in at.iter_mut().zip(children).take(keys.len()) {
+            *bytes = open(pages, child, level)?;
+        }
+    }
+    out.extend(keys.iter().zip(at).map(|(key, leaf)| Leaf::new(leaf).find(key.as_ref())));
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Put an entry into a tree, or another payload into an entry.
+//!
+//! Never retires an overflow run or a bucket's tree: what was replaced is handed back. Invariants:
+//! 1. An error leaves the entry as it was.
+
+use super::pages::{PagesMut, Replaced, Tree};
+use super::path::{find, own};
+use super::split::split_leaf;
+use crate::error::{Error, Result};
+use crate::ids::PageRef;
+use crate::limits;
+use crate::page::entry::payload_bytes_max;
+use crate::page::{Entry, Leaf, LeafMut, Payload};
+
+/// Puts an entry, in place of the one with its key if there is one.
+///
+/// The key may be as long as `limits::key_bytes_max`, the payload as a bucket record with the
+/// largest inline image; what belongs in an overflow run is for the caller to put there.
+pub(crate) fn insert<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    entry: &Entry<'_>,
+) -> Result<Option<Replaced>> {
+    check_sizes(pages.page_bytes(), entry)?;
+    if tree.root.id.is_none() {
+        plant(pages, tree, entry)?;
+        return Ok(None);
+    }
+    // A leaf can be too full to be split with the entry in it; then it is split without, and the
+    // entry finds room in what is left. Twice is the most that takes.
+    for _ in 0..3 {
+        let (mut path, place) = find(pages, tree.root, entry.key)?;
+        own(pages, tree, &mut path)?;
+        let replaced = match place {
+            Ok(index) => Some(Replaced::of(&Leaf::new(pages.page(path.leaf())?).entry(index))),
+            Err(_) => None,
+        };
+        let mut leaf = LeafMut::new(pages.page_mut(path.leaf().id, 1));
+        let fits = match place {
+            Ok(index) => leaf.replace(index, entry),
+            Err(index) => leaf.insert(index, entry),
+        };
+        if fits || split_leaf(pages, tree, &path, place, entry)? {
+            tree.entries += u64::from(replaced.is_none());
+            return Ok(replaced);
+        }
+    }
+    let expected = "a leaf with room after two splits";
+    Err(pages.damaged(tree.root, expected, "a full one".into()))
+}
+
+/// Replaces the payload under `key` by one of the same stored length, keeping the expiry. False,
+/// with nothing changed, when there is no such key or the length differs.
+pub(crate) fn replace_payload_in_place<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    key: &[u8],
+    payload: Payload<'_>,
+) -> Result<bool> {
+    if tree.root.id.is_none() {
+        return Ok(false);
+    }
+    let (mut path, place) = find(pages, tree.root, key)?;
+    let Ok(index) = place else {
+        return Ok(false);
+    };
+    let old = Leaf::new(pages.page(path.leaf())?).entry(index);
+    let expires_at = old.expires_at;
+    if old.payload.stored_bytes() != payload.stored_bytes() {
+        return Ok(false);
+    }
+    own(pages, tree, &mut path)?;
+    let mut leaf = LeafMut::new(pages.page_mut(path.leaf().id, 1));
+    let fits = leaf.replace(index, &Entry { key, payload, expires_at });
+    assert!(fits, "invariant: an entry fits where one of its length was");
+    Ok(true)
+}
+
+/// The first leaf of a tree.
+fn plant<P: PagesMut>(pages: &mut P, tree: &mut Tree, entry: &Entry<'_>) -> Result<()> {
+    let (epoch, id) = (pages.epoch(), pages.allocate(1)?);
+    let fits = LeafMut::init(pages.page_mut(id, 1), epoch).insert(0, entry);
+    assert!(fits, "invariant: an entry within its limits fits an empty leaf");
+    *tree = Tree { root: PageRef::unsealed(id), entries: 1 };
+    Ok(())
+}
+
+/// Refuses what no leaf of this page size takes.
+pub(super) fn check_sizes(page_bytes: usize, entry: &Entry<'_>) -> Result<()> {
+    let (key, payload) = (entry.key.len(), entry.payload.stored_bytes());
+    let key_max = limits::key_bytes_max(page_bytes);
+    if key > key_max {
+        return Err(Error::too_large("key", key_max as u64, key as u64));
+    }
+    let payload_max = payload_bytes_max(page_bytes);
+    if payload > payload_max {
+        return Err(Error::too_large("payload", payload_max as u64, payload as u64));
+    }
+    Ok(())
+}

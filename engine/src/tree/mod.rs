@@ -1,0 +1,46 @@
+//! B+trees over pages: find, scan, insert, remove, build, walk and audit.
+//!
+//! Knows pages only through [`Pages`] and [`PagesMut`]; never opens a file, never decides when a
+//! page may be reused, never follows an overflow run or a nested bucket on its own. Invariants:
+//! 1. A page that is not owned is never changed: it is copied, and its parent made to point to
+//!    the copy, up to the root.
+//! 2. An owned page has only owned pages above it.
+//! 3. Every descent is bounded by the level each page states, which falls by one at each step.
+//! 4. Damage gives an error through [`Pages::damaged`], never a panic and never an endless loop.
+//! 5. An error leaves a whole tree: pages that a change needs are allocated before it begins.
+//!
+//! | module | what |
+//! |---|---|
+//! | `pages` | what a tree asks of whoever keeps its pages |
+//! | `path` | from the root to a leaf, for reading and for changing |
+//! | `get`, `cursor` | one key, many keys; in order |
+//! | `insert`, `split`, `cut` | put an entry, make room for it |
+//! | `remove` | take an entry, merge what it leaves |
+//! | `bulk` | a tree from sorted entries |
+//! | `walk`, `audit` | every page; every rule |
+
+pub(crate) mod audit;
+pub(crate) mod bulk;
+pub(crate) mod cursor;
+mod cut;
+pub(crate) mod get;
+pub(crate) mod insert;
+pub(crate) mod pages;
+mod path;
+pub(crate) mod remove;
+mod split;
+pub(crate) mod walk;
+
+#[cfg(test)]
+mod page_store;
+#[cfg(test)]
+mod histories;
+
+pub(crate) use audit::{AuditCounts, Seen, audit};
+pub(crate) use bulk::BulkBuilder;
+pub(crate) use cursor::Cursor;
+pub(crate) use get::{get, get_many};
+pub(crate) use insert::{insert, replace_payload_in_place};
+pub(crate) use pages::{Pages, PagesMut, Replaced, ReplacedPayload, Root, Tree};
+pub(crate) use remove::remove;
+pub(crate) use walk::{Visit, Walk};

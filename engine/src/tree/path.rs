@@ -1,0 +1,129 @@
+//! The way from the root to a leaf.
+//!
+//! Opens each page and holds it against its parent; for a change, makes every page on the way an
+//! owned one. Never changes an entry. Invariants:
+//! 1. A path is as long as its root's level says, and each page states the level below.
+
+use super::pages::{Pages, PagesMut, Tree};
+use crate::error::{Error, Result};
+use crate::ids::PageRef;
+use crate::limits::TREE_HEIGHT_MAX;
+use crate::page::header::{Header, is_at_level, tree_level};
+use crate::page::{Interior, InteriorMut, Leaf};
+
+/// A page on the way, and which of its children comes next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) page: PageRef,
+    pub(super) index: usize,
+}
+
+impl Step {
+    pub(super) const NONE: Step = Step { page: PageRef::NONE, index: 0 };
+}
+
+/// From the root to the leaf where a key belongs.
+#[derive(Debug)]
+pub(super) struct Path {
+    steps: [Step; TREE_HEIGHT_MAX],
+    /// Interior pages on the way.
+    pub(super) depth: usize,
+    /// The leaf is the first of the tree.
+    pub(super) is_leftmost: bool,
+    /// The leaf is the last of the tree.
+    pub(super) is_rightmost: bool,
+}
+
+impl Path {
+    /// The step `depth` pages below the root.
+    pub(super) fn step(&self, depth: usize) -> Step {
+        self.steps[depth]
+    }
+
+    /// The leaf.
+    pub(super) fn leaf(&self) -> PageRef {
+        self.steps[self.depth].page
+    }
+}
+
+/// The root's bytes and its level.
+#[inline]
+pub(super) fn open_root<P: Pages>(pages: &P, root: PageRef) -> Result<(&[u8], u8)> {
+    let bytes = pages.page(root)?;
+    match tree_level(bytes) {
+        Some(level) => Ok((bytes, level)),
+        None => Err(not_at_level(pages, root, bytes, None)),
+    }
+}
+
+/// The bytes of a page that its parent expects at `level`.
+#[inline]
+pub(super) fn open<P: Pages>(pages: &P, page: PageRef, level: u8) -> Result<&[u8]> {
+    let bytes = pages.page(page)?;
+    if is_at_level(bytes, level) {
+        Ok(bytes)
+    } else {
+        Err(not_at_level(pages, page, bytes, Some(level)))
+    }
+}
+
+#[cold]
+fn not_at_level<P: Pages>(pages: &P, page: PageRef, bytes: &[u8], level: Option<u8>) -> Error {
+    let header = Header::read(bytes);
+    let expected = match level {
+        Some(level) => format!("a tree page of level {level}"),
+        None => "the root of a tree".to_string(),
+    };
+    pages.damaged(page, &expected, format!("kind {} level {}", header.kind, header.level))
+}
+
+/// The way to where `key` belongs, and the place within the leaf.
+pub(super) fn find<P: Pages>(
+    pages: &P,
+    root: PageRef,
+    key: &[u8],
+) -> Result<(Path, Result<usize, usize>)> {
+    let (mut bytes, root_level) = open_root(pages, root)?;
+    let mut path = Path {
+        steps: [Step::NONE; TREE_HEIGHT_MAX],
+        depth: usize::from(root_level),
+        is_leftmost: true,
+        is_rightmost: true,
+    };
+    let mut page = root;
+    for (depth, level) in (0..root_level).rev().enumerate() {
+        let interior = Interior::new(bytes);
+        let index = interior.search(key);
+        path.steps[depth] = Step { page, index };
+        path.is_leftmost &= index == 0;
+        path.is_rightmost &= index == interior.count();
+        page = interior.child(index);
+        bytes = open(pages, page, level)?;
+    }
+    path.steps[path.depth] = Step { page, index: 0 };
+    Ok((path, Leaf::new(bytes).search(key)))
+}
+
+/// Makes every page of the path owned, copying those that are not.
+pub(super) fn own<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &mut Path) -> Result<()> {
+    if pages.is_owned(path.leaf().id) {
+        return Ok(());
+    }
+    for depth in 0..=path.depth {
+        let page = path.steps[depth].page;
+        if pages.is_owned(page.id) {
+            continue;
+        }
+        let copy = PageRef::unsealed(pages.copy_page(page)?);
+        match depth.checked_sub(1) {
+            None => tree.root = copy,
+            Some(above) => {
+                let parent = path.steps[above];
+                InteriorMut::new(pages.page_mut(parent.page.id, 1)).set_child(parent.index, copy);
+            }
+        }
+        path.steps[depth].page = copy;
+        pages.retire(page, 1)?;
+    }
+    Ok(())
+}

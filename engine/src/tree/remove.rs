@@ -1,0 +1,148 @@
+//! Take an entry out of a tree, and merge what it leaves.
+//!
+//! A page filled less than a quarter joins a neighbour under the same parent when both together
+//! fill at most three quarters of a page; an empty page goes. Never moves entries only to balance
+//! two pages. Invariants:
+//! 1. No leaf is empty; a tree without entries has no page.
+//! 2. The root has at least two children, or is a leaf.
+//! 3. An error leaves a whole tree, with or without the entry.
+
+use super::pages::{PagesMut, Replaced, Tree};
+use super::path::{Path, find, open, open_root, own};
+use crate::error::Result;
+use crate::ids::{Epoch, PageRef};
+use crate::page::{Interior, InteriorBuilder, InteriorMut, Leaf, LeafBuilder, LeafMut};
+
+/// Removes the entry with this key, if there is one.
+pub(crate) fn remove<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    key: &[u8],
+) -> Result<Option<Replaced>> {
+    if tree.root.id.is_none() {
+        return Ok(None);
+    }
+    let (mut path, place) = find(pages, tree.root, key)?;
+    let Ok(index) = place else {
+        return Ok(None);
+    };
+    own(pages, tree, &mut path)?;
+    let removed = Replaced::of(&Leaf::new(pages.page(path.leaf())?).entry(index));
+    LeafMut::new(pages.page_mut(path.leaf().id, 1)).remove(index);
+    tree.entries = tree.entries.saturating_sub(1);
+    shrink(pages, tree, &path)?;
+    Ok(Some(removed))
+}
+
+/// From the leaf upwards: drops empty pages and joins small ones, as far as that goes.
+fn shrink<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &Path) -> Result<()> {
+    let mut is_gone = Leaf::new(pages.page(path.leaf())?).count() == 0;
+    for depth in (0..path.depth).rev() {
+        let (parent, page) = (path.step(depth), path.step(depth + 1).page);
+        let level = (path.depth - depth - 1) as u8;
+        if is_gone {
+            pages.retire(page, 1)?;
+            let mut parent = InteriorMut::new(pages.page_mut(parent.page.id, 1));
+            is_gone = parent.view().count() == 0;
+            if !is_gone {
+                parent.remove_child(path.step(depth).index);
+            }
+        } else if !join_neighbour(pages, parent.page, parent.index, page, level)? {
+            return Ok(());
+        }
+    }
+    if is_gone {
+        let root = std::mem::replace(&mut tree.root, PageRef::NONE);
+        return pages.retire(root, 1);
+    }
+    lower_root(pages, tree)
+}
+
+/// Takes away roots that have a single child.
+fn lower_root<P: PagesMut>(pages: &mut P, tree: &mut Tree) -> Result<()> {
+    let (mut bytes, mut level) = open_root(pages, tree.root)?;
+    while level > 0 && Interior::new(bytes).count() == 0 {
+        let child = Interior::new(bytes).child(0);
+        level -= 1;
+        open(pages, child, level)?;
+        let root = std::mem::replace(&mut tree.root, child);
+        pages.retire(root, 1)?;
+        bytes = open(pages, child, level)?;
+    }
+    Ok(())
+}
+
+/// Joins a small page with a neighbour. False when it is not small or no neighbour has the room.
+fn join_neighbour<P: PagesMut>(
+    pages: &mut P,
+    parent: PageRef,
+    index: usize,
+    page: PageRef,
+    level: u8,
+) -> Result<bool> {
+    let page_bytes = pages.page_bytes();
+    let bytes = pages.page(page)?;
+    let used = if level == 0 { Leaf::new(bytes).used_bytes() } else { Interior::new(bytes).used_bytes() };
+    if used >= page_bytes / 4 {
+        return Ok(false);
+    }
+    let above = Interior::new(pages.page(parent)?);
+    let neighbours = [index.checked_sub(1), Some(index + 1).filter(|i| *i <= above.count())];
+    for neighbour in neighbours.into_iter().flatten() {
+        let above = Interior::new(pages.page(parent)?);
+        let (other, first) = (above.child(neighbour), index.min(neighbour));
+        let separator = above.separator(first);
+        let (mine, others) = (open(pages, page, level)?, open(pages, other, level)?);
+        let (left, right) = if neighbour < index { (others, mine) } else { (mine, others) };
+        let Some(joined) = Joined::of(left, right, level, &separator, page_bytes / 4 * 3) else {
+            continue;
+        };
+        let epoch = pages.epoch();
+        let fits = joined.write(pages.page_mut(page.id, 1), level, epoch);
+        assert!(fits, "invariant: what fits three quarters of a page fits a page");
+        let mut above = InteriorMut::new(pages.page_mut(parent.id, 1));
+        above.set_child(first, page);
+        above.remove_child(first + 1);
+        pages.retire(other, 1)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Two neighbours, gathered to become one page.
+enum Joined {
+    Leaf(LeafBuilder),
+    Interior(InteriorBuilder),
+}
+
+impl Joined {
+    /// The content of both pages, if it takes no more than `room`.
+    fn of(left: &[u8], right: &[u8], level: u8, separator: &[u8], room: usize) -> Option<Joined> {
+        if level == 0 {
+            let (left, right) = (Leaf::new(left), Leaf::new(right));
+            if left.used_bytes() + right.used_bytes() > room {
+                return None;
+            }
+            let mut builder = LeafBuilder::new();
+            (0..left.count()).for_each(|index| builder.push_stored(&left, index));
+            (0..right.count()).for_each(|index| builder.push_stored(&right, index));
+            return Some(Joined::Leaf(builder));
+        }
+        let (left, right) = (Interior::new(left), Interior::new(right));
+        if left.used_bytes() + right.used_bytes() > room {
+            return None;
+        }
+        let mut builder = InteriorBuilder::new();
+        builder.push_page(None, &left);
+        builder.push_page(Some(separator), &right);
+        let fits = builder.used_bytes(0..builder.count()) <= room;
+        fits.then_some(Joined::Interior(builder))
+    }
+
+    fn write(&self, page: &mut [u8], level: u8, born: Epoch) -> bool {
+        match self {
+            Joined::Leaf(builder) => builder.write(page, born),
+            Joined::Interior(builder) => builder.write(0..builder.count(), page, level, born),
+        }
+    }
+}

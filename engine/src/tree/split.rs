@@ -1,0 +1,148 @@
+//! Make room: split a leaf, and the pages above it as far as they are full.
+//!
+//! `cut` decides where. Invariants:
+//! 1. All pages that a split can need are allocated before it changes one; those it did not need
+//!    go back.
+
+use super::cut::{Edge, Sequence, interior_cut, leaf_cut};
+use super::pages::{PagesMut, Tree};
+use super::path::Path;
+use crate::error::{Error, Result};
+use crate::ids::{PageId, PageRef};
+use crate::limits::TREE_HEIGHT_MAX;
+use crate::page::keys::shortest_separator;
+use crate::page::{Entry, Interior, InteriorBuilder, InteriorMut, Leaf};
+
+/// A page that became two.
+struct Halves {
+    left: PageRef,
+    separator: Vec<u8>,
+    right: PageRef,
+}
+
+/// Splits the leaf at the end of `path`, with the entry in its place if that can be: true then.
+/// Otherwise the leaf is split without the entry. REQUIRES: the path is owned.
+pub(super) fn split_leaf<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    path: &Path,
+    place: Result<usize, usize>,
+    entry: &Entry<'_>,
+) -> Result<bool> {
+    let content = pages.page(path.leaf())?.to_vec();
+    let stored = Sequence::new(Leaf::new(&content));
+    let changed = stored.with(place, entry);
+    let edge = match place {
+        Err(index) if path.is_rightmost && index == stored.count() => Edge::Right,
+        Err(0) if path.is_leftmost => Edge::Left,
+        _ => Edge::None,
+    };
+    let (sequence, cut, is_taken) = match leaf_cut(&changed, edge, pages.page_bytes()) {
+        Some(cut) => (changed, cut, true),
+        // The entry fits with neither neighbour. Without it both sides are parts of the old leaf.
+        None => (stored, place.unwrap_or_else(|index| index).max(1), false),
+    };
+    let separator = shortest_separator(sequence.key(cut - 1), sequence.key(cut)).to_vec();
+    let mut spare = Spare::reserve(pages, path, &separator)?;
+    let fresh = spare.take();
+    let (left, right) = match edge {
+        Edge::Left => (fresh, path.leaf().id),
+        Edge::Right | Edge::None => (path.leaf().id, fresh),
+    };
+    for (id, part) in [(left, 0..cut), (right, cut..sequence.count())] {
+        let epoch = pages.epoch();
+        // At an edge of the tree the new entry stands alone, and the old leaf stays as it is.
+        if edge == Edge::None || id == fresh {
+            let fits = sequence.part(part).write(pages.page_mut(id, 1), epoch);
+            assert!(fits, "invariant: both sides of a cut fit a page");
+        }
+    }
+    let halves =
+        Halves { left: PageRef::unsealed(left), separator, right: PageRef::unsealed(right) };
+    raise(pages, tree, path, halves, edge, spare)?;
+    Ok(is_taken)
+}
+
+/// Tells the pages above that a page became two, splitting those without room.
+fn raise<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    path: &Path,
+    halves: Halves,
+    edge: Edge,
+    mut spare: Spare,
+) -> Result<()> {
+    let (page_bytes, epoch) = (pages.page_bytes(), pages.epoch());
+    let mut halves = halves;
+    for depth in (0..path.depth).rev() {
+        let step = path.step(depth);
+        let mut parent = InteriorMut::new(pages.page_mut(step.page.id, 1));
+        parent.set_child(step.index, halves.left);
+        if parent.insert(step.index, &halves.separator, halves.right) {
+            return spare.give_back(pages);
+        }
+        let mut builder = InteriorBuilder::new();
+        builder.push_page(None, &parent.view());
+        builder.insert(step.index, &halves.separator, halves.right);
+        let cut = interior_cut(&builder, edge, page_bytes);
+        let level = (path.depth - depth) as u8;
+        let fresh = spare.take();
+        let fits = builder.write(0..cut, pages.page_mut(step.page.id, 1), level, epoch)
+            && builder.write(cut + 1..builder.count(), pages.page_mut(fresh, 1), level, epoch);
+        assert!(fits, "invariant: both sides of a cut fit a page");
+        halves = Halves {
+            left: step.page,
+            separator: builder.separator(cut).to_vec(),
+            right: PageRef::unsealed(fresh),
+        };
+    }
+    let root = spare.take();
+    let mut builder = InteriorBuilder::new();
+    builder.push_first(halves.left);
+    builder.push(&halves.separator, halves.right);
+    let fits = builder.write(0..1, pages.page_mut(root, 1), path.depth as u8 + 1, epoch);
+    assert!(fits, "invariant: one separator fits a page");
+    tree.root = PageRef::unsealed(root);
+    spare.give_back(pages)
+}
+
+/// Fresh pages, allocated before a change so that none fails in its midst.
+struct Spare {
+    pages: Vec<PageId>,
+}
+
+impl Spare {
+    /// The pages that a split of the leaf at the end of `path` can need.
+    fn reserve<P: PagesMut>(pages: &mut P, path: &Path, separator: &[u8]) -> Result<Spare> {
+        let has_room = match path.depth.checked_sub(1) {
+            Some(above) => {
+                Interior::new(pages.page(path.step(above).page)?).has_room_for(separator)
+            }
+            None => false,
+        };
+        // Without room right above it is not worth finding out how far up the splits will go.
+        let count = if has_room { 1 } else { 1 + path.depth + 1 };
+        if !has_room && path.depth + 2 > TREE_HEIGHT_MAX {
+            return Err(Error::too_large("tree", TREE_HEIGHT_MAX as u64, path.depth as u64 + 2));
+        }
+        let mut spare = Spare { pages: Vec::with_capacity(count) };
+        for _ in 0..count {
+            match pages.allocate(1) {
+                Ok(id) => spare.pages.push(id),
+                Err(error) => {
+                    spare.give_back(pages)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(spare)
+    }
+
+    fn take(&mut self) -> PageId {
+        self.pages.pop().expect("invariant: a split takes no more pages than it reserved")
+    }
+
+    fn give_back<P: PagesMut>(self, pages: &mut P) -> Result<()> {
+        self.pages.into_iter().try_for_each(|id| pages.retire(PageRef::unsealed(id), 1))
+    }
+}

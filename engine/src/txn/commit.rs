@@ -1,0 +1,218 @@
+//! The end of a write transaction: its record in the log, its root in the queue, and the wait.
+//!
+//! Order, for each commit: make room in the log, queue the root, append the record, give up the
+//! writer lock, wait for the flush that the whole group shares. The log publishes the group's last
+//! root before it wakes anyone.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::TxnId;
+use crate::sync::Arc;
+use crate::wal::Sequence;
+
+use super::operation::RecordWriter;
+use super::root::Root;
+use super::store::Store;
+use super::write::WriteTxn;
+
+/// A commit on its way to the device: wait for it, or await it.
+///
+/// Bound to no async runtime. Dropping it does not undo the commit.
+#[derive(Debug)]
+#[must_use = "a commit is not known to be durable before it was waited for"]
+pub struct Commit {
+    store: Arc<Store>,
+    /// `None` when there was nothing to make durable.
+    sequence: Option<Sequence>,
+    txn: TxnId,
+}
+
+impl Commit {
+    /// The transaction's number.
+    #[must_use]
+    pub fn id(&self) -> TxnId {
+        self.txn
+    }
+
+    /// Blocks until the commit is durable and visible.
+    ///
+    /// # Errors
+    /// `OutcomeUnknown` when the write or sync failed.
+    pub fn wait(self) -> Result<TxnId> {
+        if let Some(sequence) = self.sequence {
+            self.store.wait_durable(sequence)?;
+        }
+        Ok(self.txn)
+    }
+
+    /// Leaves the commit to the next flush, within the delay for buffered commits.
+    pub(super) fn into_buffered(self) -> TxnId {
+        if self.sequence.is_some() {
+            let mut state = self.store.signals.state.lock();
+            if !state.flush {
+                state.flush = true;
+                self.store.signals.flush.notify_one();
+            }
+        }
+        self.txn
+    }
+
+    /// Asks the engine's thread to flush now.
+    pub(super) fn request_flush(&self) {
+        if self.sequence.is_some() {
+            let mut state = self.store.signals.state.lock();
+            state.flush_now = true;
+            self.store.signals.flush.notify_one();
+        }
+    }
+}
+
+impl Future for Commit {
+    type Output = Result<TxnId>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<TxnId>> {
+        let Some(sequence) = self.sequence else { return Poll::Ready(Ok(self.txn)) };
+        let store = &self.store;
+        // Without threads of the engine's own, whoever awaits does the work.
+        if !store.options.threads
+            && let Err(error) = store.wait_durable(sequence)
+        {
+            return Poll::Ready(Err(error));
+        }
+        let wal = match store.wal() {
+            Ok(wal) => wal,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        wal.poll(sequence, context.waker())
+            .map(|durable| durable.map_err(|error| store.note_log_failure(error)))
+            .map_ok(|()| self.txn)
+    }
+}
+
+impl Store {
+    /// Blocks until the record is durable and its root published; leads the flush if nobody does.
+    pub(crate) fn wait_durable(&self, sequence: Sequence) -> Result<()> {
+        let publish = |durable, end| self.publish(durable, end);
+        self.wal()?.wait(sequence, &publish).map_err(|error| self.note_log_failure(error))
+    }
+
+    /// Makes everything that was appended so far durable.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let publish = |durable, end| self.publish(durable, end);
+        self.wal()?.flush(&publish).map_err(|error| self.note_log_failure(error))
+    }
+
+    /// A failed log stops all writing.
+    pub(super) fn note_log_failure(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::OutcomeUnknown { cause } => self.poison(cause),
+            ErrorKind::Poisoned { first } => self.poison(first),
+            _ => {}
+        }
+        error
+    }
+}
+
+impl WriteTxn {
+    /// Appends the transaction's record to the log and makes its root the tip.
+    pub(super) fn append(mut self) -> Result<Commit> {
+        let root = self.new_root()?;
+        let store = Arc::clone(self.store());
+        let record = self.record.take().expect("invariant: a user's transaction is logged");
+        if record.is_empty() {
+            let txn = self.pages.writer.tip.txn;
+            self.pages.writer.record = record.into_memory();
+            return Ok(Commit { store, sequence: None, txn });
+        }
+        let sequence = self.append_record(record, root)?;
+        let txn = self.id;
+        self.end();
+        drop(self);
+        Ok(Commit { store, sequence: Some(sequence), txn })
+    }
+
+    fn append_record(&mut self, record: RecordWriter, root: Root) -> Result<Sequence> {
+        let store = Arc::clone(self.store());
+        store.check_poison()?;
+        let wal = store.wal()?;
+        let bytes = record.finish(self.id, self.time_ms);
+        let publish = |durable, end| store.publish(durable, end);
+        wal.reserve(bytes.len(), &publish).map_err(|error| store.note_log_failure(error))?;
+        let expected = Sequence(self.pages.writer.sequence.0 + 1);
+        // Queued first: once it is appended, another thread may flush and publish it at any time.
+        store.queue.lock().unpublished.push_back((expected, root));
+        let appended = match wal.append(&bytes) {
+            Ok(appended) => appended,
+            Err(error) => {
+                store.queue.lock().unpublished.pop_back();
+                return Err(store.note_log_failure(error));
+            }
+        };
+        assert_eq!(appended, expected, "the log counts records as the writer does");
+        store.pressure.appended_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.pages.writer.record = bytes;
+        self.advance(root, false);
+        Ok(expected)
+    }
+
+    /// Makes `root` the tip, after its record joined a flush group.
+    fn advance(&mut self, root: Root, joined: bool) {
+        let store = Arc::clone(self.store());
+        let writer = &mut *self.pages.writer;
+        if joined {
+            // The root before this one is in the same group: it is skipped, see invariant 1 of
+            // the store.
+            let mut queue = store.queue.lock();
+            let skipped = queue.unpublished.iter().rposition(|(at, _)| *at == writer.sequence);
+            if let Some(index) = skipped {
+                queue.unpublished.remove(index);
+            }
+        } else {
+            writer.group_floor = writer.tip.epoch;
+        }
+        writer.sequence = Sequence(writer.sequence.0 + 1);
+        writer.tip = root;
+        let floor = writer.group_floor;
+        self.pages.keep(floor);
+        self.reclaim_some();
+    }
+
+    /// Ends a transaction that is not logged: its root has the content of the tip's transactions
+    /// and takes the tip's place, published or in the queue.
+    pub(crate) fn replace_tip(mut self) -> Result<()> {
+        let root = self.new_root()?;
+        let store = Arc::clone(self.store());
+        {
+            let mut queue = store.queue.lock();
+            match queue.unpublished.back_mut() {
+                Some((sequence, waiting)) => {
+                    assert_eq!(*sequence, self.pages.writer.sequence, "the tip is queued last");
+                    *waiting = root;
+                }
+                None => {
+                    store.published.publish(&root);
+                    queue.published = root;
+                }
+            }
+        }
+        self.pages.writer.tip = root;
+        // Whatever this transaction retired may be reachable from a published root.
+        self.pages.keep(root.epoch);
+        self.reclaim_some();
+        self.end();
+        Ok(())
+    }
+
+    /// Frees what readers have left, when enough waits to be worth a look at the reader table.
+    fn reclaim_some(&mut self) {
+        const WAITING_PAGES: usize = 64;
+        if self.pages.writer.arena.waiting().len() >= WAITING_PAGES {
+            let store = Arc::clone(self.store());
+            store.reclaim(&mut self.pages.writer.arena);
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The bucket a write transaction is in, and its operations there.
+//!
+//! Open buckets form a stack of levels, the root at the bottom. Entering a bucket pushes its tree;
+//! leaving writes its record back into the parent's entry, inline when it is small. Each operation
+//! is also noted for the log, with the steps between buckets that it needs.
+//!
+//! Invariants:
+//! 1. Arguments are checked before anything is changed; an operation that fails after that marks
+//!    the transaction failed, and it can only roll back.
+//! 2. When only the root level is open, every bucket's record in its parent is true.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::PageRef;
+use crate::limits::{self, BUCKET_DEPTH_MAX, VALUE_BYTES_MAX, key_bytes_max};
+use crate::page::{self, BucketRecord, Entry, Leaf, LeafBuilder, Payload, overflow};
+use crate::tree::{self, Pages, PagesMut, Replaced, ReplacedPayload, Tree};
+
+use super::operation::Operation;
+use super::write::WriteTxn;
+
+/// One open bucket.
+#[derive(Debug)]
+pub(crate) struct Level {
+    /// Its key in the parent; empty for the root.
+    name: Vec<u8>,
+    pub(crate) tree: Tree,
+    pub(crate) sequence: u64,
+    /// The bucket's own expiry, as its entry in the parent says.
+    expires_at: u64,
+    /// Tells levels apart that had the same place on the stack at different times.
+    serial: u64,
+    /// True when the record in the parent is out of date.
+    dirty: bool,
+}
+
+impl Level {
+    /// A level that belongs to a root rather than to a parent's entry.
+    pub(crate) fn of_root(record: &BucketRecord) -> Level {
+        let tree = Tree { root: record.root, entries: record.entries };
+        let sequence = record.sequence;
+        Level { name: Vec::new(), tree, sequence, expires_at: 0, serial: 0, dirty: false }
+    }
+
+    /// What the parent or the root says of it.
+    pub(crate) fn record(&self) -> BucketRecord {
+        BucketRecord {
+            root: self.tree.root,
+            entries: self.tree.entries,
+            sequence: self.sequence,
+        }
+    }
+}
+
+impl WriteTxn {
+    /// How many buckets are open within each other, the root included.
+    pub(crate) fn depth(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// The innermost open bucket.
+    pub(crate) fn level(&self) -> &Level {
+        self.levels.last().expect("invariant: the root level is always open")
+    }
+
+    /// Leaves buckets until `depth` are open: those that a forgotten handle left open.
+    pub(crate) fn return_to(&mut self, depth: usize) -> Result<()> {
+        while self.levels.len() > depth {
+            self.leave()?;
+        }
+        self.check_failed()
+    }
+
+    /// Opens a bucket of the innermost one.
+    pub(crate) fn enter(&mut self, name: &[u8]) -> Result<()> {
+        self.check_failed()?;
+        if self.levels.len() > BUCKET_DEPTH_MAX {
+            let found = self.levels.len() as u64;
+            return Err(Error::too_large("bucket depth", BUCKET_DEPTH_MAX as u64, found));
+        }
+        let parent = &self.level().tree;
+        let Some(entry) = tree::get(&self.pages, parent.root(), name)? else {
+            return Err(Error::from(ErrorKind::BucketNotFound { name: name.to_vec() }));
+        };
+        let Payload::Bucket(bytes) = entry.payload else {
+            return Err(Error::from(ErrorKind::NotABucket { name: name.to_vec() }));
+        };
+        let record = BucketRecord::decode(bytes);
+        let expires_at = entry.expires_at;
+        let image = page::bucket::image(bytes).map(<[u8]>::to_vec);
+        let mut level = Level::of_root(&record);
+        if let Some(image) = image {
+            let expanded = self.expand(&image);
+            level.tree.root = self.note_failure(expanded)?;
+        }
+        level.name = name.to_vec();
+        level.expires_at = expires_at;
+        self.serials += 1;
+        level.serial = self.serials;
+        self.levels.push(level);
+        Ok(())
+    }
+
+    /// Gives an inline bucket a page of its own while it is open.
+    fn expand(&mut self, image: &[u8]) -> Result<PageRef> {
+        let id = self.pages.allocate(1)?;
+        let epoch = self.pages.epoch();
+        let written = rebuilt(&Leaf::new(image)).write(self.pages.page_mut(id, 1), epoch);
+        assert!(written, "an image is smaller than a page");
+        Ok(PageRef::unsealed(id))
+    }
+
+    /// Closes the innermost bucket and brings its record in the parent up to date.
+    pub(crate) fn leave(&mut self) -> Result<()> {
+        let level = self.levels.pop().expect("invariant: a bucket is open");
+        assert!(!self.levels.is_empty(), "the root level is never left");
+        let closed = self.close(level);
+        self.note_failure(closed)
+    }
+
+    fn close(&mut self, level: Level) -> Result<()> {
+        let root = level.tree.root;
+        let owned = !root.id.is_none() && self.pages.is_owned(root.id);
+        if !level.dirty {
+            // Nothing was written: a page that is owned can only be the expanded image.
+            return if owned { self.pages.retire(root, 1) } else { Ok(()) };
+        }
+        let mut record = level.record();
+        let mut payload = Vec::new();
+        if owned && let Some(image) = self.image_of(root, level.name.len())? {
+            self.pages.retire(root, 1)?;
+            record.root = PageRef::NONE;
+            payload.extend_from_slice(&record.encode());
+            payload.extend_from_slice(&image);
+        } else {
+            payload.extend_from_slice(&record.encode());
+        }
+        let parent = self.levels.last_mut().expect("invariant: the root level is always open");
+        parent.dirty = true;
+        let payload = Payload::Bucket(&payload);
+        let entry = Entry { key: &level.name, payload, expires_at: level.expires_at };
+        tree::insert(&mut self.pages, &mut parent.tree, &entry)?;
+        Ok(())
+    }
+
+    /// The leaf image of a bucket that is one small leaf.
+    fn image_of(&self, root: PageRef, name_bytes: usize) -> Result<Option<Vec<u8>>> {
+        let page = self.pages.page(root)?;
+        if page::header::tree_level(page) != Some(0) {
+            return Ok(None);
+        }
+        let leaf = Leaf::new(page);
+        let room = limits::inline_bucket_bytes_max(self.pages.page_bytes());
+        let fits = leaf.used_bytes() + name_bytes <= room;
+        Ok(fits.then(|| rebuilt(&leaf).image()))
+    }
+
+    /// Creates an empty bucket in the innermost one.
+    pub(crate) fn create(&mut self, name: &[u8]) -> Result<()> {
+        self.check_key("bucket name", name)?;
+        if let Some(entry) = tree::get(&self.pages, self.level().tree.root(), name)? {
+            let name = name.to_vec();
+            return Err(Error::from(match entry.payload {
+                Payload::Bucket(_) => ErrorKind::BucketExists { name },
+                _ => ErrorKind::NotABucket { name },
+            }));
+        }
+        let record = BucketRecord::EMPTY.encode();
+        self.insert(&Entry { key: name, payload: Payload::Bucket(&record), expires_at: 0 })?;
+        self.log(Operation::Create { name });
+        Ok(())
+    }
+
+    /// Drops a bucket of the innermost one with all it holds: detached now, freed in steps.
+    pub(crate) fn drop_bucket_here(&mut self, name: &[u8]) -> Result<()> {
+        self.check_failed()?;
+        match tree::get(&self.pages, self.level().tree.root(), name)? {
+            None => return Err(Error::from(ErrorKind::BucketNotFound { name: name.to_vec() })),
+            Some(Entry { payload: Payload::Bucket(_), .. }) => {}
+            Some(_) => return Err(Error::from(ErrorKind::NotABucket { name: name.to_vec() })),
+        }
+        if let Some(ReplacedPayload::Bucket(record)) = self.remove(name)?.map(|old| old.payload) {
+            let detached = self.detach(&record);
+            self.note_failure(detached)?;
+        }
+        self.log(Operation::Drop { name });
+        Ok(())
+    }
+
+    /// Writes a value in the innermost bucket; `expires_at` 0 means for good.
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], expires_at: u64) -> Result<()> {
+        self.check_key("key", key)?;
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(Error::too_large("value", VALUE_BYTES_MAX as u64, value.len() as u64));
+        }
+        let inline = Entry { key, payload: Payload::Value(value), expires_at };
+        let payload = match inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes()) {
+            true => inline.payload,
+            false => {
+                let written = self.write_run(value);
+                self.note_failure(written)?
+            }
+        };
+        let replaced = self.insert(&Entry { key, payload, expires_at })?;
+        match replaced.map(|old| (old.payload, old.expires_at)) {
+            Some((ReplacedPayload::Bucket(record), expires_at)) => {
+                // A bucket is never replaced by a value. It is rare enough to be put back.
+                self.put_back(key, &record, expires_at)?;
+                return Err(Error::from(ErrorKind::IsABucket { name: key.to_vec() }));
+            }
+            Some((ReplacedPayload::Overflow { run, len }, _)) => self.retire_run(run, len)?,
+            Some((ReplacedPayload::Value { .. }, _)) | None => {}
+        }
+        self.log(Operation::Put { key, value, expires_at });
+        Ok(())
+    }
+
+    /// Removes a value of the innermost bucket; tells whether one was visible.
+    pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool> {
+        self.check_key("key", key)?;
+        let Some(Replaced { payload, expires_at }) = self.remove(key)? else { return Ok(false) };
+        match payload {
+            ReplacedPayload::Bucket(record) => {
+                self.put_back(key, &record, expires_at)?;
+                return Err(Error::from(ErrorKind::IsABucket { name: key.to_vec() }));
+            }
+            ReplacedPayload::Overflow { run, len } => self.retire_run(run, len)?,
+            ReplacedPayload::Value { .. } => {}
+        }
+        self.log(Operation::Delete { key });
+        Ok(expires_at == 0 || expires_at > self.time_ms)
+    }
+
+    /// Writes a bucket's record where it was, over whatever took its place.
+    fn put_back(&mut self, key: &[u8], record: &[u8], expires_at: u64) -> Result<()> {
+        let entry = Entry { key, payload: Payload::Bucket(record), expires_at };
+        match self.insert(&entry)?.map(|old| old.payload) {
+            Some(ReplacedPayload::Overflow { run, len }) => self.retire_run(run, len),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets the innermost bucket's sequence number.
+    pub(crate) fn set_sequence(&mut self, number: u64) -> Result<()> {
+        self.check_failed()?;
+        let level = self.levels.last_mut().expect("invariant: the root level is always open");
+        level.sequence = number;
+        level.dirty = true;
+        self.log(Operation::Sequence { number });
+        Ok(())
+    }
+
+    /// Fills the innermost bucket, which must be empty, from ascending pairs: bottom up, with full
+    /// pages. Returns the number of pairs.
+    pub(crate) fn build<'a>(
+        &mut self,
+        pairs: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<u64> {
+        self.check_failed()?;
+        if self.level().tree.entries > 0 {
+            let found = self.level().tree.entries;
+            return Err(Error::invalid(format!("expected an empty bucket, found {found} entries")));
+        }
+        let built = self.build_tree(pairs);
+        let tree = self.note_failure(built)?;
+        let level = self.levels.last_mut().expect("invariant: the root level is always open");
+        level.tree = tree;
+        level.dirty = true;
+        Ok(self.level().tree.entries)
+    }
+
+    fn build_tree<'a>(
+        &mut self,
+        pairs: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<Tree> {
+        let mut builder = tree::BulkBuilder::new();
+        for (key, value) in pairs {
+            self.check_key("key", key)?;
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(Error::too_large("value", VALUE_BYTES_MAX as u64, value.len() as u64));
+            }
+            let inline = Entry { key, payload: Payload::Value(value), expires_at: 0 };
+            let fits = inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes());
+            let payload = if fits { inline.payload } else { self.write_run(value)? };
+            builder.push(&mut self.pages, &Entry { key, payload, expires_at: 0 })?;
+            self.log(Operation::Put { key, value, expires_at: 0 });
+        }
+        builder.finish(&mut self.pages)
+    }
+
+    /// Applies an operation of the log.
+    pub(crate) fn apply(&mut self, operation: Operation<'_>) -> Result<()> {
+        match operation {
+            Operation::Enter { name } => self.enter(name),
+            Operation::Leave { levels } => {
+                let left = (self.levels.len() as u64).saturating_sub(levels).max(1);
+                self.return_to(usize::try_from(left).unwrap_or(1))
+            }
+            Operation::Put { key, value, expires_at } => self.put(key, value, expires_at),
+            Operation::Delete { key } => self.delete(key).map(|_| ()),
+            Operation::Create { name } => self.create(name),
+            Operation::Drop { name } => self.drop_bucket_here(name),
+            Operation::Sequence { number } => self.set_sequence(number),
+        }
+    }
+
+    fn insert(&mut self, entry: &Entry<'_>) -> Result<Option<Replaced>> {
+        let level = self.levels.last_mut().expect("invariant: the root level is always open");
+        level.dirty = true;
+        let inserted = tree::insert(&mut self.pages, &mut level.tree, entry);
+        self.note_failure(inserted)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<Option<Replaced>> {
+        let level = self.levels.last_mut().expect("invariant: the root level is always open");
+        let removed = tree::remove(&mut self.pages, &mut level.tree, key);
+        if !matches!(removed, Ok(None)) {
+            level.dirty = true;
+        }
+        self.note_failure(removed)
+    }
+
+    /// Writes a value too large for a leaf to pages of its own.
+    fn write_run(&mut self, value: &[u8]) -> Result<Payload<'static>> {
+        let len = u32::try_from(value.len()).expect("invariant: checked against the limit");
+        let count = overflow::run_pages(len, self.pages.page_bytes());
+        let id = self.pages.allocate(count)?;
+        let epoch = self.pages.epoch();
+        let page_bytes = self.pages.page_bytes();
+        overflow::write_run(self.pages.page_mut(id, count), page_bytes, value, epoch);
+        Ok(Payload::Overflow { run: PageRef::unsealed(id), len })
+    }
+
+    pub(super) fn retire_run(&mut self, run: PageRef, len: u32) -> Result<()> {
+        let count = overflow::run_pages(len, self.pages.page_bytes());
+        let retired = self.pages.retire(run, count);
+        self.note_failure(retired)
+    }
+
+    /// Checks a key or bucket name, and that the transaction is still good.
+    fn check_key(&self, what: &'static str, key: &[u8]) -> Result<()> {
+        self.check_failed()?;
+        let max = key_bytes_max(self.pages.page_bytes());
+        match key.len() {
+            0 => Err(Error::invalid(format!("expected a {what} of 1 to {max} bytes, found 0"))),
+            len if len > max => Err(Error::too_large(what, max as u64, len as u64)),
+            _ => Ok(()),
+        }
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.pages.page_bytes()
+    }
+
+    /// Notes an operation for the log, after the steps from the bucket of the last one.
+    fn log(&mut self, operation: Operation<'_>) {
+        let Some(record) = &mut self.record else { return };
+        let open = &self.levels[1..];
+        let same = self.logged.iter().zip(open).take_while(|(a, b)| **a == b.serial).count();
+        if self.logged.len() > same {
+            record.push(Operation::Leave { levels: (self.logged.len() - same) as u64 });
+            self.logged.truncate(same);
+        }
+        for level in &open[same..] {
+            record.push(Operation::Enter { name: &level.name });
+            self.logged.push(level.serial);
+        }
+        record.push(operation);
+    }
+}
+
+/// The entries of a leaf, about to be written anew.
+fn rebuilt(leaf: &Leaf<'_>) -> LeafBuilder {
+    let mut builder = LeafBuilder::new();
+    (0..leaf.count()).for_each(|index| builder.push_stored(leaf, index));
+    builder
+}

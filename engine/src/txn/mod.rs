@@ -1,0 +1,30 @@
+//! Transactions: readers that pin a root, one writer that makes the next, and the commit between.
+//!
+//! Knows trees and the log, not what a user calls a bucket: those methods are added a layer up.
+//! Invariants:
+//! 1. published <= durable <= appended: a root is published only after its record is durable.
+//! 2. Roots are published in the order in which their records were appended.
+//! 3. A transaction that does not commit leaves no trace: not in the tree, the log or the arena.
+
+mod commit;
+mod dropped;
+mod levels;
+mod operation;
+mod pages;
+mod read;
+mod readers;
+mod root;
+mod store;
+mod write;
+
+pub use commit::Commit;
+pub(crate) use levels::Level;
+pub(crate) use operation::{Operation, RecordReader};
+pub use read::ReadTxn;
+pub(crate) use read::{Pin, View};
+pub(crate) use readers::{Claim, Readers};
+pub(crate) use root::{Published, Root};
+pub(crate) use store::{
+    Clock, CommitQueue, FileState, Pressure, Signals, Store, Writer, WriterGuard, WriterSeat,
+};
+pub use write::{Durability, WriteTxn};

@@ -1,0 +1,176 @@
+//! The pages of one write transaction: copies in the arena, and what they replace.
+//!
+//! Invariants:
+//! 1. Only pages born in this transaction are changed in place.
+//! 2. Nothing outside this transaction changes before it commits: a rollback frees every page it
+//!    allocated and forgets what it retired.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Epoch, PageId, PageRef};
+use crate::page::header::{Header, set_born};
+use crate::tree::{Pages, PagesMut};
+use crate::pager::{PageMemory, Retired};
+use crate::sync::Arc;
+
+use super::store::{Store, WriterGuard};
+
+/// The one writer's view of the pages.
+#[derive(Debug)]
+pub(crate) struct TxnPages {
+    pub(crate) writer: WriterGuard,
+    epoch: Epoch,
+    /// First page and count of all that was allocated and not given back.
+    allocated: Vec<(u32, u32)>,
+    /// Single pages of `allocated` that the transaction dropped again: used first.
+    spare: Vec<u32>,
+    /// Runs likewise; freed when the transaction ends.
+    spare_runs: Vec<(u32, u32)>,
+    /// Pages of earlier transactions that this one no longer reaches.
+    retired: Vec<Retired>,
+}
+
+impl TxnPages {
+    /// Waits for the writer's seat.
+    pub(crate) fn new(store: &Arc<Store>) -> TxnPages {
+        let writer = WriterGuard::take(store);
+        TxnPages {
+            epoch: writer.tip.epoch.next(),
+            writer,
+            allocated: Vec::new(),
+            spare: Vec::new(),
+            spare_runs: Vec::new(),
+            retired: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn memory(&self) -> &PageMemory {
+        &self.writer.store().memory
+    }
+
+    /// Frees everything that was allocated.
+    pub(crate) fn roll_back(&mut self) {
+        for (index, count) in std::mem::take(&mut self.allocated) {
+            self.writer.arena.free(index, count);
+        }
+        self.spare.clear();
+        self.spare_runs.clear();
+        self.retired.clear();
+    }
+
+    /// Hands over what was retired. Pages born after `floor` were never published and never will
+    /// be, so they are free at once.
+    pub(crate) fn keep(&mut self, floor: Epoch) {
+        let writer = &mut *self.writer;
+        for index in self.spare.drain(..) {
+            writer.arena.free(index, 1);
+        }
+        for (index, count) in self.spare_runs.drain(..) {
+            writer.arena.free(index, count);
+        }
+        for retired in self.retired.drain(..) {
+            if !retired.id.is_arena() {
+                writer.freed.push(retired);
+            } else if retired.born > floor {
+                writer.arena.free(retired.id.index(), retired.count);
+            } else {
+                writer.arena.retire(retired);
+            }
+        }
+        self.allocated.clear();
+    }
+
+    /// Notes that pages of an earlier transaction are no longer reached.
+    fn retire_earlier(&mut self, id: PageId, count: u32, born: Epoch) {
+        self.retired.push(Retired { id, count, born, freed: self.epoch });
+    }
+
+    /// Retires an arena page whose content goes on living in the file.
+    pub(crate) fn retire_moved(&mut self, id: PageId, count: u32) {
+        let born = self.born(id);
+        self.retire_earlier(id, count, born);
+    }
+
+    fn born(&self, id: PageId) -> Epoch {
+        Header::read(self.memory().bytes(id, 1)).born
+    }
+}
+
+impl Pages for TxnPages {
+    #[inline]
+    fn page_bytes(&self) -> usize {
+        self.memory().page_bytes()
+    }
+
+    #[inline]
+    fn page(&self, page: PageRef) -> Result<&[u8]> {
+        self.memory().page(page)
+    }
+
+    fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
+        self.memory().run(run, value_len)
+    }
+
+    #[cold]
+    fn damaged(&self, page: PageRef, expected: &str, found: String) -> Error {
+        self.memory().damaged(page, expected, found)
+    }
+}
+
+impl PagesMut for TxnPages {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn allocate(&mut self, count: u32) -> Result<PageId> {
+        if count == 1
+            && let Some(index) = self.spare.pop()
+        {
+            return Ok(PageId::arena(index));
+        }
+        let index = self.writer.arena.allocate(count).ok_or_else(|| {
+            Error::from(ErrorKind::Full {
+                what: "transaction memory",
+                reason: format!("{} pages are in use", self.writer.arena.used()),
+            })
+        })?;
+        self.allocated.push((index, count));
+        Ok(PageId::arena(index))
+    }
+
+    #[inline]
+    fn is_owned(&self, id: PageId) -> bool {
+        id.is_arena() && self.born(id) == self.epoch
+    }
+
+    fn copy_page(&mut self, page: PageRef) -> Result<PageId> {
+        let (epoch, id) = (self.epoch, self.allocate(1)?);
+        let content = self.memory().page(page)?;
+        let copy = self.memory().arena_bytes_mut(id, 1);
+        copy.copy_from_slice(content);
+        set_born(copy, epoch);
+        Ok(id)
+    }
+
+    #[inline]
+    fn page_mut(&mut self, id: PageId, count: u32) -> &mut [u8] {
+        self.memory().arena_bytes_mut(id, count)
+    }
+
+    fn retire(&mut self, page: PageRef, count: u32) -> Result<()> {
+        if self.is_owned(page.id) {
+            match count {
+                1 => self.spare.push(page.id.index()),
+                _ => self.spare_runs.push((page.id.index(), count)),
+            }
+            return Ok(());
+        }
+        // What was never read may hold anything: zero is the birth that pins the longest.
+        let born = match page.id.is_arena() || self.memory().is_verified(page.id) {
+            true => self.born(page.id),
+            false => Epoch(0),
+        };
+        self.retire_earlier(page.id, count, born);
+        Ok(())
+    }
+}

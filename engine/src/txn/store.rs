@@ -1,0 +1,297 @@
+//! What all transactions of one open database share.
+//!
+//! Lock order, outermost first: file state, writer, commit queue. The log has locks of its own,
+//! inside the writer's; it calls [`Store::publish`], which takes the commit queue.
+//!
+//! Invariants:
+//! 1. `queue.unpublished` holds at most one root for each flush group: the last. The others of the
+//!    group can never be published, so what they alone reach is free at once.
+//! 2. After the first failed write or sync, `poison` is set and no commit is accepted.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Epoch;
+use crate::io::{Host, Lock};
+use crate::options::Options;
+use crate::pager::{Arena, Meta, PageMemory, Retired, SpaceMap};
+use crate::sync::{Arc, Condvar, Mutex};
+use crate::wal::{Position, Sequence, Wal};
+
+use super::readers::Readers;
+use super::root::{Published, Root};
+
+/// One open database.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) memory: PageMemory,
+    pub(crate) readers: Readers,
+    pub(crate) published: Published,
+    pub(crate) clock: Clock,
+    pub(crate) writer: WriterSeat,
+    pub(crate) queue: Mutex<CommitQueue>,
+    pub(crate) file_state: Mutex<FileState>,
+    /// Set when opening is done; never when opened read-only.
+    pub(crate) wal: OnceLock<Wal>,
+    pub(crate) signals: Signals,
+    pub(crate) pressure: Pressure,
+    pub(crate) poison: OnceLock<Error>,
+    /// Held until the last handle is gone.
+    pub(crate) lock: Option<Box<dyn Lock>>,
+}
+
+/// What the one writer owns while it sits on the [`WriterSeat`].
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// The root that the next transaction starts from: appended, perhaps not yet durable.
+    pub(crate) tip: Root,
+    pub(crate) arena: Arena,
+    /// File pages that transactions dropped since the last checkpoint began.
+    pub(crate) freed: Vec<Retired>,
+    /// The number that the log gives to the record appended last.
+    pub(crate) sequence: Sequence,
+    /// The last epoch before those of the flush group that this record is in.
+    pub(crate) group_floor: Epoch,
+    /// Memory for the next transaction's record.
+    pub(crate) record: Vec<u8>,
+}
+
+/// The place of the one writer. Who takes it owns the [`Writer`] until the guard is dropped; an
+/// owned guard, unlike a lock's, needs no lifetime in the transaction that holds it.
+#[derive(Debug)]
+pub(crate) struct WriterSeat {
+    /// `None` while somebody sits there.
+    writer: Mutex<Option<Box<Writer>>>,
+    /// Signalled when the seat becomes free.
+    free: Condvar,
+}
+
+impl WriterSeat {
+    /// A free seat.
+    pub(crate) fn new(writer: Writer) -> WriterSeat {
+        WriterSeat { writer: Mutex::new(Some(Box::new(writer))), free: Condvar::new() }
+    }
+}
+
+/// The writer, owned until dropped.
+#[derive(Debug)]
+pub(crate) struct WriterGuard {
+    store: Arc<Store>,
+    /// `None` only while the guard is dropped.
+    writer: Option<Box<Writer>>,
+}
+
+impl WriterGuard {
+    /// Waits until the seat is free and takes it.
+    pub(crate) fn take(store: &Arc<Store>) -> WriterGuard {
+        let mut seat = store.writer.writer.lock();
+        loop {
+            if let Some(writer) = seat.take() {
+                return WriterGuard { store: Arc::clone(store), writer: Some(writer) };
+            }
+            store.writer.free.wait(&mut seat);
+        }
+    }
+
+    /// The database it writes to.
+    #[inline]
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}
+
+impl Deref for WriterGuard {
+    type Target = Writer;
+    #[inline]
+    fn deref(&self) -> &Writer {
+        self.writer.as_deref().expect("invariant: held until dropped")
+    }
+}
+
+impl DerefMut for WriterGuard {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Writer {
+        self.writer.as_deref_mut().expect("invariant: held until dropped")
+    }
+}
+
+impl Drop for WriterGuard {
+    fn drop(&mut self) {
+        self.store.pressure.arena_pages.store(self.arena.used(), Ordering::Relaxed);
+        *self.store.writer.writer.lock() = self.writer.take();
+        self.store.writer.free.notify_one();
+    }
+}
+
+/// Roots on their way to the readers; protected by the queue lock.
+#[derive(Debug)]
+pub(crate) struct CommitQueue {
+    /// Appended, not yet durable; in order.
+    pub(crate) unpublished: VecDeque<(Sequence, Root)>,
+    /// The root that readers see.
+    pub(crate) published: Root,
+    /// Where the log continues behind the records in it.
+    pub(crate) position: Position,
+}
+
+/// What is on disk; protected by the lock that makes checkpoints one at a time.
+#[derive(Debug)]
+pub(crate) struct FileState {
+    pub(crate) space: SpaceMap,
+    /// The newest durable checkpoint.
+    pub(crate) newest: Meta,
+    /// Where the log of the one before it begins: both must stay recoverable.
+    pub(crate) older_log: Position,
+}
+
+/// Requests to the engine's threads, and what writers wait for. Not part of any model check: the
+/// waits have timeouts.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub(crate) state: parking_lot::Mutex<SignalState>,
+    /// The thread that flushes waits here.
+    pub(crate) flush: parking_lot::Condvar,
+    /// The thread that writes checkpoints waits here.
+    pub(crate) checkpoint: parking_lot::Condvar,
+    /// Writers wait here for a checkpoint to end.
+    pub(crate) checkpointed: parking_lot::Condvar,
+}
+
+/// How much waits for a checkpoint. Counters of their own, so that a look at them takes no lock.
+#[derive(Debug, Default)]
+pub(crate) struct Pressure {
+    /// Arena pages in use when the writer's seat was last left.
+    pub(crate) arena_pages: AtomicU32,
+    /// Bytes of records appended since open, and of those the ones in a checkpoint.
+    pub(crate) appended_bytes: AtomicU64,
+    pub(crate) checkpointed_bytes: AtomicU64,
+}
+
+/// Protected by its mutex in [`Signals`].
+#[derive(Debug, Default)]
+pub(crate) struct SignalState {
+    /// A commit waits for a flush that nobody leads, at the latest when the delay is over.
+    pub(crate) flush: bool,
+    /// The same, at once.
+    pub(crate) flush_now: bool,
+    pub(crate) checkpoint: bool,
+    pub(crate) stop: bool,
+    /// Checkpoints that ended since open.
+    pub(crate) checkpoints: u64,
+}
+
+/// The database's clock: the wall clock, but never earlier than any time it told before, across
+/// restarts too.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    floor_ms: AtomicU64,
+}
+
+impl Clock {
+    /// A clock that never tells a time before `floor_ms`.
+    pub(crate) fn new(floor_ms: u64) -> Clock {
+        Clock { floor_ms: AtomicU64::new(floor_ms) }
+    }
+
+    /// Makes sure that the clock never tells a time before `time_ms`.
+    pub(crate) fn advance(&self, time_ms: u64) {
+        self.floor_ms.fetch_max(time_ms, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn now_ms(&self, host: &dyn Host) -> u64 {
+        let wall = host.now_ms();
+        self.floor_ms.fetch_max(wall, Ordering::Relaxed).max(wall)
+    }
+}
+
+impl Store {
+    /// Milliseconds since 1970, never less than before.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms(&*self.host)
+    }
+
+    /// The data file's path.
+    pub(crate) fn data_path(&self) -> &Path {
+        self.memory.path()
+    }
+
+    /// The log, or the error that a write to a read-only database gets.
+    pub(crate) fn wal(&self) -> Result<&Wal> {
+        self.wal
+            .get()
+            .ok_or_else(|| Error::from(ErrorKind::ReadOnly { path: self.dir.clone() }))
+    }
+
+    /// Makes the newest root whose record is durable visible to readers. The log calls this, one
+    /// thread at a time, before it wakes those who wait for `durable`.
+    pub(crate) fn publish(&self, durable: Sequence, end: Position) {
+        let mut queue = self.queue.lock();
+        let mut newest = None;
+        while let Some(&(sequence, root)) = queue.unpublished.front()
+            && sequence <= durable
+        {
+            newest = Some(root);
+            queue.unpublished.pop_front();
+        }
+        if let Some(root) = newest {
+            assert!(root.epoch > queue.published.epoch, "roots are published in order");
+            self.published.publish(&root);
+            queue.published = root;
+            queue.position = end;
+        }
+    }
+
+    /// Refuses to go on after a failure.
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        match self.poison.get() {
+            Some(first) => Err(Error::from(ErrorKind::Poisoned { first: first.clone() })),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops all writing for good; the first failure is kept.
+    pub(crate) fn poison(&self, first: &Error) {
+        let _kept = self.poison.set(first.clone());
+    }
+
+    /// Bytes of memory taken by pages that wait for a checkpoint or for readers.
+    pub(crate) fn arena_bytes(&self) -> u64 {
+        let pages = self.pressure.arena_pages.load(Ordering::Relaxed);
+        u64::from(pages) * self.memory.page_bytes() as u64
+    }
+
+    /// Bytes of records that no checkpoint has yet.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let appended = self.pressure.appended_bytes.load(Ordering::Relaxed);
+        appended.saturating_sub(self.pressure.checkpointed_bytes.load(Ordering::Relaxed))
+    }
+
+    /// True when dropped buckets wait to be freed.
+    pub(crate) fn has_dropped(self: &Arc<Store>) -> bool {
+        WriterGuard::take(self).tip.system.entries > 0
+    }
+
+    /// Frees arena pages that readers have left, and gives free memory beyond `keep` bytes back.
+    pub(crate) fn trim_arena(self: &Arc<Store>, keep: usize) {
+        let mut writer = WriterGuard::take(self);
+        self.reclaim(&mut writer.arena);
+        let keep = u32::try_from(keep / self.memory.page_bytes()).unwrap_or(u32::MAX);
+        if let Some((from, count)) = writer.arena.coalesce(keep) {
+            self.memory.release_arena(from, count);
+        }
+    }
+
+    /// Frees what neither readers nor future readers can reach.
+    pub(crate) fn reclaim(&self, arena: &mut Arena) {
+        let published = self.queue.lock().published.epoch;
+        arena.reclaim(published, &self.readers.epochs());
+    }
+}

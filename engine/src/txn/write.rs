@@ -1,0 +1,221 @@
+//! The write transaction: one at a time, from the newest root to the next.
+//!
+//! Invariants:
+//! 1. It starts from the newest appended root, durable or not: commits are durable in the same
+//!    order, so a commit is never durable without those it was built on.
+//! 2. Dropping it, also while a panic unwinds, rolls it back.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use crate::error::{Error, Result};
+use crate::ids::{Epoch, TxnId};
+use crate::sync::Arc;
+
+use super::commit::Commit;
+use super::levels::Level;
+use super::operation::RecordWriter;
+use super::pages::TxnPages;
+use super::read::View;
+use super::root::Root;
+use super::store::Store;
+
+/// When a commit returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// When the commit is on the device and visible to readers.
+    #[default]
+    Sync,
+    /// When the commit has its place in the log's memory. It becomes durable, and then visible to
+    /// readers, within [`Options::buffered_delay`](crate::Options::buffered_delay); a power cut or
+    /// a kill before that loses it, but never an earlier commit without it.
+    Buffered,
+}
+
+/// A transaction that reads and writes. One at a time: the next waits until this one is committed
+/// or dropped, but not for this one's commit to reach the disk.
+///
+/// Dropping it without a commit undoes everything it did.
+#[must_use = "a write transaction that is dropped rolls back"]
+pub struct WriteTxn {
+    pub(crate) pages: TxnPages,
+    /// Open buckets, the root at the bottom.
+    pub(crate) levels: Vec<Level>,
+    /// Dropped buckets that wait to be freed.
+    pub(crate) system: Level,
+    /// `None` for transactions that are not logged: replay and housekeeping.
+    pub(super) record: Option<RecordWriter>,
+    /// Serials of the levels that the log believes to be in.
+    pub(super) logged: Vec<u64>,
+    pub(super) serials: u64,
+    pub(crate) id: TxnId,
+    /// The transaction's clock, milliseconds since 1970.
+    pub(crate) time_ms: u64,
+    /// The same, in the form that reads share.
+    pub(crate) now_ms: AtomicU64,
+    pub(super) durability: Durability,
+    /// The first error that left the tree half changed.
+    failure: Option<Error>,
+    ended: bool,
+    /// Keeps the database open. The last field: it goes after the writer's seat is free again.
+    keep_open: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl WriteTxn {
+    /// Waits for the writer lock and begins.
+    pub(crate) fn begin(store: &Arc<Store>) -> Result<WriteTxn> {
+        store.wal()?;
+        let mut txn = WriteTxn::begin_unlogged(store)?;
+        let memory = std::mem::take(&mut txn.pages.writer.record);
+        txn.record = Some(RecordWriter::new(memory));
+        txn.id = txn.id.next();
+        Ok(txn)
+    }
+
+    /// Begins a transaction that leaves the log and the transaction number alone.
+    pub(crate) fn begin_unlogged(store: &Arc<Store>) -> Result<WriteTxn> {
+        let pages = TxnPages::new(store);
+        store.check_poison()?;
+        let tip = pages.writer.tip;
+        let time_ms = store.now_ms().max(1);
+        Ok(WriteTxn {
+            levels: vec![Level::of_root(&tip.buckets)],
+            system: Level::of_root(&tip.system),
+            pages,
+            record: None,
+            logged: Vec::new(),
+            serials: 0,
+            id: tip.txn,
+            time_ms,
+            now_ms: AtomicU64::new(time_ms),
+            durability: Durability::Sync,
+            failure: None,
+            ended: false,
+            keep_open: None,
+        })
+    }
+
+    /// This transaction's number: the database's revision once it is committed. Known before, so
+    /// that it can be stored in the records it belongs to. A transaction that is rolled back, or
+    /// changes nothing, gives its number to the next.
+    #[must_use]
+    pub fn id(&self) -> TxnId {
+        self.id
+    }
+
+    /// Takes the number of a replayed transaction.
+    pub(crate) fn set_id(&mut self, id: TxnId) {
+        self.id = id;
+    }
+
+    /// Chooses when [`commit`](WriteTxn::commit) returns; [`Durability::Sync`] by default.
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
+    }
+
+    /// Makes the changes permanent and returns the transaction's number.
+    ///
+    /// With [`Durability::Sync`] the changes are on the device and visible to readers when this
+    /// returns. Commits of other threads share the same flush. A transaction that changed nothing
+    /// returns at once, with the number of the transaction before it.
+    ///
+    /// # Errors
+    /// `Full` when the disk has no room for the log: nothing was changed. `OutcomeUnknown` when the
+    /// write or sync failed: the changes may or may not survive, and the database must be reopened.
+    pub fn commit(self) -> Result<TxnId> {
+        let durability = self.durability;
+        let commit = self.append()?;
+        match durability {
+            Durability::Sync => commit.wait(),
+            Durability::Buffered => Ok(commit.into_buffered()),
+        }
+    }
+
+    /// Gives the changes their place in the log and returns a future, bound to no runtime, that
+    /// completes when they are durable and visible. The next write transaction can begin at once.
+    /// Dropping the future does not undo the commit.
+    ///
+    /// # Errors
+    /// As [`commit`](WriteTxn::commit); `OutcomeUnknown` comes from the future.
+    pub fn commit_async(self) -> Result<Commit> {
+        let commit = self.append()?;
+        commit.request_flush();
+        Ok(commit)
+    }
+
+    /// Undoes everything; the same as dropping the transaction.
+    pub fn rollback(self) {}
+
+    /// Keeps the database open for as long as the transaction lives.
+    pub(crate) fn keep_open(&mut self, handle: Arc<dyn Any + Send + Sync>) {
+        self.keep_open = Some(handle);
+    }
+
+    /// The database it writes to.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        self.pages.writer.store()
+    }
+
+    /// How to read what this transaction sees.
+    pub(crate) fn view(&self) -> View<'_> {
+        View { store: self.store(), now_ms: &self.now_ms }
+    }
+
+    /// Remembers an error that left something half changed.
+    pub(super) fn note_failure<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result
+            && self.failure.is_none()
+        {
+            self.failure = Some(error.clone());
+        }
+        result
+    }
+
+    /// Refuses to go on after an operation failed half way.
+    pub(super) fn check_failed(&self) -> Result<()> {
+        match &self.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The root this transaction leads to. All buckets must be left.
+    pub(super) fn new_root(&mut self) -> Result<Root> {
+        self.return_to(1)?;
+        Ok(Root {
+            epoch: self.epoch(),
+            txn: self.id,
+            buckets: self.level().record(),
+            system: self.system.record(),
+        })
+    }
+
+    /// The epoch this transaction's pages are born in.
+    pub(crate) fn epoch(&self) -> Epoch {
+        crate::tree::PagesMut::epoch(&self.pages)
+    }
+
+    /// The transaction ended well: dropping it undoes nothing.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+}
+
+impl fmt::Debug for WriteTxn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteTxn").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for WriteTxn {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.pages.writer.record = record.into_memory();
+        }
+        if !self.ended {
+            self.pages.roll_back();
+        }
+    }
+}

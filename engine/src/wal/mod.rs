@@ -1,0 +1,473 @@
+//! The write-ahead log: opaque records, made durable in groups, read back in order.
+//!
+//! A log is a directory of segments. Each session (each open) writes to segments of its own; each
+//! flush appends one frame, or a few, to the newest. What is older than a checkpoint is recycled.
+//! It knows nothing of keys, transactions or pages, starts no thread and reads no clock.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`record`] | the bytes: segment headers, frames, chunks |
+//! | [`group`] | who writes, who waits, who is woken |
+//! | [`segment`] | segment files and their life |
+//! | [`writer`] | frames into segments, space ahead of need |
+//! | [`reader`] | frames out of segments, records out of frames |
+//! | [`recover`] | opening: replay, and torn tail or damage |
+//!
+//! Invariants:
+//! 1. `published <= durable <= appended`; records are published in the order of their appends.
+//! 2. A block that holds a frame which is still needed is never written again.
+//! 3. A frame is written only after the frame before it, and the header of its segment, are
+//!    durable. So an invalid frame with a valid one behind it is damage, never a torn write.
+//! 4. After a failed write or sync of a frame or header nothing is written any more. A failure to
+//!    prepare or remove a file harms nothing and is only reported.
+//! 5. LSNs are consecutive over the life of the database, and no two frames that a recovery can
+//!    accept have the same one.
+//!
+//! Locks, in the order in which they may be taken: the group's state; `buffer` (the leader's own);
+//! `maintenance` (preparing and recycling files); `segments` (lists, never held during I/O).
+
+mod group;
+mod reader;
+mod record;
+mod recover;
+mod segment;
+mod writer;
+
+#[cfg(test)]
+mod faulty;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use self::group::{Batch, Group, Sink};
+use self::reader::{Scan, Step};
+use self::record::Flaw;
+use self::writer::Log;
+use crate::error::{Error, Result};
+use crate::ids::Lsn;
+use crate::io::Host;
+use crate::limits::WAL_BLOCK_BYTES;
+
+/// Records that wait to be written, in bytes: more make [`Wal::reserve`] wait for a flush.
+pub(crate) const WAL_PENDING_BYTES_MAX: u64 = 32 << 20;
+/// Spare segments that are kept for the next round, unless the options say otherwise.
+pub(crate) const WAL_SPARES_MAX: usize = 4;
+
+/// Number of a record in this session, from 1. 0 stands for "before the first".
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub(crate) struct Sequence(pub(crate) u64);
+
+/// A place between two frames: where the next frame starts, or would start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Position {
+    /// Number of the segment.
+    pub(crate) segment: u64,
+    /// Bytes from the segment's start, a multiple of a block.
+    pub(crate) offset: u64,
+    /// LSN of the frame.
+    pub(crate) lsn: Lsn,
+}
+
+impl Position {
+    /// Where the log of a new database starts.
+    pub(crate) const START: Position =
+        Position { segment: 1, offset: WAL_BLOCK_BYTES as u64, lsn: Lsn(1) };
+}
+
+/// How large segments grow, and how many are kept ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct WalOptions {
+    /// Segments double in size up to this many bytes.
+    pub(crate) segment_bytes_max: u64,
+    /// Recycled segments beyond this number are removed.
+    pub(crate) spares_max: usize,
+}
+
+impl Default for WalOptions {
+    fn default() -> WalOptions {
+        WalOptions { segment_bytes_max: 64 << 20, spares_max: WAL_SPARES_MAX }
+    }
+}
+
+/// What the log holds and what this session did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct WalStats {
+    /// Segments that hold frames.
+    pub(crate) segments: u64,
+    /// Segments ready for use.
+    pub(crate) spares: u64,
+    /// Length of all segment files.
+    pub(crate) file_bytes: u64,
+    /// Frames written by this session.
+    pub(crate) frames: u64,
+    /// Groups written by this session.
+    pub(crate) flushes: u64,
+    /// Records written by this session.
+    pub(crate) records: u64,
+    /// Bytes of those records.
+    pub(crate) record_bytes: u64,
+    /// Bytes of those frames, headers and padding included.
+    pub(crate) frame_bytes: u64,
+}
+
+/// Told what became durable: the last record, and the position behind its frame. Called by one
+/// thread at a time, in order, before anybody who waits for these records is woken. Must not call
+/// the log, nor take a lock that is held while the log is called.
+pub(crate) type Publish<'a> = &'a dyn Fn(Sequence, Position);
+
+/// Receives a record at recovery, and where the frame ends that holds its last byte. When the next
+/// record comes with another position, or none comes, a later replay can start from this one: it
+/// gives exactly the records that follow.
+pub(crate) type Replay<'a> = &'a mut dyn FnMut(Position, &[u8]) -> Result<()>;
+
+/// The log of one database, opened by one process.
+#[derive(Debug)]
+pub(crate) struct Wal {
+    group: Group,
+    log: Arc<Log>,
+}
+
+impl Wal {
+    /// Makes the directory `dir` with a log that starts at [`Position::START`], all durable.
+    pub(crate) fn create(
+        host: Arc<dyn Host>,
+        dir: &Path,
+        database_id: [u8; 16],
+        options: WalOptions,
+    ) -> Result<Wal> {
+        Ok(Wal::new(Log::create(host, dir, database_id, options)?))
+    }
+
+    /// Opens the log and replays every whole record from `from` on. `clean` says that the log was
+    /// closed with `from` at its end; where the files agree, nothing is scanned.
+    ///
+    /// Changes nothing but to remove files whose preparation was cut short, so that it can be cut
+    /// short itself and repeated.
+    pub(crate) fn open(
+        host: Arc<dyn Host>,
+        dir: &Path,
+        database_id: [u8; 16],
+        from: Position,
+        clean: bool,
+        options: WalOptions,
+        replay: Replay<'_>,
+    ) -> Result<Wal> {
+        let request = recover::Request { dir, database_id, from, clean };
+        let segments = recover::recover(&*host, &request, replay)?;
+        Ok(Wal::new(Log::new(host, dir, database_id, options, segments)))
+    }
+
+    fn new(log: Log) -> Wal {
+        Wal { group: Group::new(), log: Arc::new(log) }
+    }
+
+    /// Makes sure that everything pending and a record of `bytes` more can be written without new
+    /// space. Waits for a flush, or leads one, when too much is pending.
+    ///
+    /// Fails with `Full` when the disk has no space; then nothing has changed, and a later call can
+    /// succeed. Holds for the records that the caller appends next: call it under the lock that
+    /// orders appends.
+    pub(crate) fn reserve(&self, bytes: usize, publish: Publish<'_>) -> Result<()> {
+        let bytes = bytes as u64;
+        let backlog = loop {
+            let backlog = self.group.backlog()?;
+            let pending = backlog.pending.bytes;
+            if pending == 0 || pending.saturating_add(bytes) <= WAL_PENDING_BYTES_MAX {
+                break backlog;
+            }
+            self.flush(publish)?;
+        };
+        let flying = record::footprint(backlog.flying.records, backlog.flying.bytes);
+        let pending = backlog.pending;
+        // A leader may take the pending group before the record joins it: then the record has a
+        // last block, and a frame header, of its own.
+        let apart = record::footprint(pending.records, pending.bytes)
+            .saturating_add(record::footprint(1, bytes));
+        self.log.ensure(flying.saturating_add(apart))
+    }
+
+    /// Adds a record to the pending group and returns its number. Never touches the disk; the
+    /// record is written when somebody waits for it or flushes.
+    pub(crate) fn append(&self, record: &[u8]) -> Result<Sequence> {
+        self.group.append(record)
+    }
+
+    /// Returns when the record is durable and published. May write for all who wait.
+    pub(crate) fn wait(&self, sequence: Sequence, publish: Publish<'_>) -> Result<()> {
+        self.group.wait(sequence, &Flush { log: &self.log, publish })
+    }
+
+    /// Ready when the record is durable and published. Never writes: somebody else has to flush,
+    /// and wakes the waker.
+    pub(crate) fn poll(&self, sequence: Sequence, waker: &Waker) -> Poll<Result<()>> {
+        self.group.poll(sequence, waker)
+    }
+
+    /// Returns when everything appended before the call is durable and published.
+    pub(crate) fn flush(&self, publish: Publish<'_>) -> Result<()> {
+        self.group.flush(&Flush { log: &self.log, publish })
+    }
+
+    /// Prepares a segment when the active one is more than half full and none is ready. True if it
+    /// did. For a background thread, to spare a leader the wait.
+    pub(crate) fn prepare_ahead(&self) -> Result<bool> {
+        self.log.prepare_ahead()
+    }
+
+    /// Gives up what lies before `up_to`: no recovery and no reader will ask for it again.
+    pub(crate) fn recycle(&self, up_to: Position) -> Result<()> {
+        self.log.recycle(up_to)
+    }
+
+    /// Last record that is durable and published.
+    pub(crate) fn published(&self) -> Sequence {
+        self.group.published()
+    }
+
+    /// The first failure, after which nothing is written any more.
+    pub(crate) fn poison(&self) -> Option<Error> {
+        self.group.poison()
+    }
+
+    /// Start of the oldest segment that is kept.
+    pub(crate) fn start(&self) -> Position {
+        self.log.start()
+    }
+
+    /// Where the next frame will start. Behind the last durable frame.
+    pub(crate) fn end(&self) -> Position {
+        self.log.end()
+    }
+
+    /// Bytes of frames from `since` to the end.
+    pub(crate) fn bytes_since(&self, since: Position) -> u64 {
+        self.log.bytes_since(since)
+    }
+
+    /// Counters.
+    pub(crate) fn stats(&self) -> WalStats {
+        self.log.stats()
+    }
+
+    /// A reader of the running log from `from` on, a position that was published or replayed.
+    pub(crate) fn reader(&self, from: Position) -> Result<Reader> {
+        let scan = Scan::new(self.log.live_from(from)?, from);
+        Ok(Reader { log: Arc::clone(&self.log), scan })
+    }
+}
+
+/// What a leader of this log does.
+struct Flush<'a> {
+    log: &'a Log,
+    publish: Publish<'a>,
+}
+
+impl Sink for Flush<'_> {
+    type End = Position;
+
+    fn write(&self, batch: &Batch) -> Result<Position> {
+        self.log.write(batch)
+    }
+
+    fn publish(&self, durable: Sequence, end: Position) {
+        (self.publish)(durable, end);
+    }
+}
+
+/// Reads records of a running log, up to positions that are known to be durable.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    log: Arc<Log>,
+    scan: Scan,
+}
+
+impl Reader {
+    /// The next record in frames before `until`, with the position behind its frame; `None` when
+    /// there is none yet. `until` is a position that was published. Fails with `InvalidArgument`
+    /// when the segment to read was recycled meanwhile.
+    pub(crate) fn next(&mut self, until: Position) -> Result<Option<(Position, &[u8])>> {
+        if self.scan.wants_segments(until) {
+            self.scan.refresh(self.log.live_from(self.scan.position())?);
+        }
+        match self.scan.step(Some(until))? {
+            Step::End(Flaw::End) => Ok(None),
+            Step::End(flaw) => {
+                // Either the segment was recycled, or frames that are durable are gone.
+                self.log.live_from(self.scan.position())?;
+                Err(self.scan.damage(flaw))
+            }
+            step => self.scan.record(step).map(Some),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::faulty::{Disk, commit, create, nothing, open};
+    use super::*;
+
+    #[test]
+    fn a_failure_of_any_operation_loses_nothing_that_was_acknowledged() {
+        let rounds = 8_u8;
+        for forever in [false, true] {
+            for number in 1.. {
+                let disk = Disk::new(number);
+                let wal = create(&disk);
+                disk.fail_at(number, forever);
+                let mut acknowledged = Vec::new();
+                let mut uncertain = None;
+                for n in 0..rounds {
+                    let record = vec![n; 1000 * usize::from(n)];
+                    if wal.reserve(record.len(), &nothing).is_err() {
+                        continue;
+                    }
+                    let Ok(sequence) = wal.append(&record) else { continue };
+                    match wal.wait(sequence, &nothing) {
+                        Ok(()) => acknowledged.push(record),
+                        Err(error) => {
+                            assert!(error.is_outcome_unknown(), "{error}");
+                            assert!(wal.append(b"x").unwrap_err().is_poisoned());
+                            assert!(wal.reserve(1, &nothing).unwrap_err().is_poisoned());
+                            assert!(wal.poison().is_some());
+                            uncertain.get_or_insert(record);
+                        }
+                    }
+                }
+                let reached = disk.has_failed();
+                for disk in [disk.after_power_cut(), disk.after_kill()] {
+                    let (_, found) = open(&disk, Position::START).unwrap();
+                    let mut all = acknowledged.clone();
+                    all.extend(uncertain.clone());
+                    assert!(found.len() >= acknowledged.len(), "operation {number}");
+                    assert!(all.starts_with(&found), "operation {number}");
+                }
+                if !reached {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn creation_fails_cleanly_at_every_operation() {
+        for number in 1.. {
+            let disk = Disk::new(1);
+            disk.fail_at(number, true);
+            let created =
+                Wal::create(Arc::new(disk.clone()), faulty::dir(), faulty::ID, faulty::SMALL);
+            if !disk.has_failed() {
+                created.unwrap();
+                break;
+            }
+            assert!(created.is_err());
+        }
+    }
+
+    #[test]
+    fn many_threads_are_published_in_order_and_read_back() {
+        let (threads, rounds) = if cfg!(miri) { (2, 3) } else { (8, 300) };
+        let disk = Disk::new(9);
+        let wal = create(&disk);
+        let order = Mutex::new(());
+        let published = AtomicU64::new(0);
+        let ends = Mutex::new(vec![Position::START]);
+        let publish = |durable: Sequence, end: Position| {
+            assert!(published.swap(durable.0, Ordering::SeqCst) < durable.0);
+            ends.lock().unwrap().push(end);
+        };
+        std::thread::scope(|scope| {
+            for id in 0..threads {
+                let (wal, order, published, publish) = (&wal, &order, &published, &publish);
+                scope.spawn(move || {
+                    for round in 0..rounds {
+                        let record = format!("{id:03} {round:05}");
+                        let sequence = {
+                            let _held = order.lock().unwrap();
+                            wal.reserve(record.len(), publish).unwrap();
+                            wal.append(record.as_bytes()).unwrap()
+                        };
+                        wal.wait(sequence, publish).unwrap();
+                        assert!(published.load(Ordering::SeqCst) >= sequence.0);
+                    }
+                });
+            }
+        });
+        assert!(ends.lock().unwrap().is_sorted());
+        let (_, found) = open(&disk.after_power_cut(), Position::START).unwrap();
+        assert_eq!(found.len(), threads * rounds);
+        for id in 0..threads {
+            let mine = format!("{id:03}");
+            let mine: Vec<_> = found.iter().filter(|it| it.starts_with(mine.as_bytes())).collect();
+            assert!(mine.is_sorted());
+        }
+    }
+
+    #[test]
+    fn a_future_is_ready_after_somebody_flushed() {
+        let wal = create(&Disk::new(1));
+        let sequence = wal.append(b"a").unwrap();
+        assert!(wal.poll(sequence, Waker::noop()).is_pending());
+        wal.flush(&nothing).unwrap();
+        assert!(wal.poll(sequence, Waker::noop()).is_ready());
+        assert_eq!(wal.published(), sequence);
+    }
+
+    #[test]
+    fn too_much_pending_makes_reserve_flush() {
+        if cfg!(miri) {
+            return;
+        }
+        let disk = Disk::new(1);
+        let options = WalOptions { segment_bytes_max: 64 << 20, spares_max: 2 };
+        let wal = Wal::create(Arc::new(disk), faulty::dir(), faulty::ID, options).unwrap();
+        let record = vec![0; 12 << 20];
+        for n in 1..=5 {
+            wal.reserve(record.len(), &nothing).unwrap();
+            wal.append(&record).unwrap();
+            assert_eq!(wal.published(), Sequence(if n <= 2 { 0 } else { (n - 1) / 2 * 2 }));
+        }
+    }
+
+    #[test]
+    fn a_reader_follows_the_running_log_and_notices_recycling() {
+        let disk = Disk::new(2);
+        let wal = create(&disk);
+        let mut reader = wal.reader(Position::START).unwrap();
+        let mut late = wal.reader(Position::START).unwrap();
+        assert!(reader.next(wal.end()).unwrap().is_none());
+        let mut last = Position::START;
+        for n in 0..40_u32 {
+            let record = vec![n as u8; 400 * n as usize];
+            commit(&wal, &record);
+            let before = last;
+            let (end, found) = reader.next(wal.end()).unwrap().unwrap();
+            assert_eq!(found, record);
+            last = end;
+            assert_eq!(last, wal.end());
+            assert!(reader.next(wal.end()).unwrap().is_none());
+            // Somebody who starts in the middle finds the same.
+            let mut other = wal.reader(before).unwrap();
+            assert_eq!(other.next(last).unwrap().unwrap().1, record);
+            assert!(wal.reader(last).unwrap().next(last).unwrap().is_none());
+        }
+        assert_eq!(wal.start(), Position::START);
+        wal.recycle(wal.end()).unwrap();
+        (0..10).for_each(|_| commit(&wal, &[1; 9000]));
+        assert!(wal.start() > Position::START);
+        assert!(wal.reader(Position::START).is_err());
+        let outcome = loop {
+            match late.next(wal.end()) {
+                Ok(Some(_)) => {}
+                other => break other.map(|found| found.is_some()),
+            }
+        };
+        assert!(matches!(
+            outcome.unwrap_err().kind(),
+            crate::error::ErrorKind::InvalidArgument { .. }
+        ));
+    }
+}

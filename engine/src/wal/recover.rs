@@ -1,0 +1,612 @@
+//! Opening a log: which files belong to it, what they hold, and where it ends.
+//!
+//! Hands every whole record behind a position to the caller, then judges what stopped it: a write
+//! that was cut short, or damage. Changes nothing on the disk but to remove files whose preparation
+//! was cut short; so it can be cut short itself, and done twice with one result.
+//!
+//! How the end is judged, with `n` the last valid frame:
+//!
+//! ```text
+//!   a segment follows whose first LSN is n + 1      not the end: an earlier session stopped here
+//!   a segment follows whose first LSN is larger     damage: frames are missing
+//!   a trace of a later frame in this segment        damage
+//!   a valid later frame in a file without header    damage
+//!   none of these                                   the end; what stands there was never
+//!                                                   acknowledged
+//! ```
+//!
+//! Invariants:
+//! 1. What is read is on the device: every file is synced first (a failure refuses the log), and
+//!    the operating system is told to forget what it cached. Only a log that was closed cleanly,
+//!    of which nothing is replayed, goes without.
+//! 2. A frame that was acknowledged is replayed, or its loss is reported, unless it was the last
+//!    one: an unfinished write and a damaged last frame look alike.
+//! 3. Bytes from the disk never cause a panic, nor an allocation beyond the file's own length.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::reader::{Scan, Step, Window, frame_at};
+use super::record::{BLOCK, FORMAT_VERSION, Flaw, FoundHeader, FrameHeader, SegmentHeader};
+use super::segment::{self, Live, SegmentFile, Segments};
+use super::{Position, Replay, WalStats};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Lsn;
+use crate::io::{Host, OpenMode, Region};
+use crate::limits::{WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_MIN};
+
+/// What to recover.
+pub(super) struct Request<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) database_id: [u8; 16],
+    /// Where replay starts.
+    pub(super) from: Position,
+    /// True when the log was closed with `from` at its end.
+    pub(super) clean: bool,
+}
+
+/// The files of a log, told apart by their headers.
+struct Files {
+    /// Segments from that of the request's position on, in the order of their numbers.
+    live: Vec<Live>,
+    /// Files without a header, which may be spares or damaged segments.
+    blank: Vec<SegmentFile>,
+    /// True when one of the blank files is not zeros.
+    damaged: Option<PathBuf>,
+    /// Segments before that of the position.
+    old: Vec<SegmentFile>,
+}
+
+/// Replays the log and returns its segments.
+pub(super) fn recover(
+    host: &dyn Host,
+    request: &Request<'_>,
+    replay: Replay<'_>,
+) -> Result<Segments> {
+    let dir = request.dir;
+    let listing = segment::list(host, dir)?;
+    for path in &listing.unfinished {
+        host.remove_file(path).map_err(|error| Error::io("remove", path, error))?;
+    }
+    let opened = open_files(host, &listing.segments)?;
+    let mut end = None;
+    if request.clean {
+        let files = read_headers(&opened, request)?;
+        if files.damaged.is_none() && files.live.len() == 1 {
+            end = Some((request.from, files));
+        }
+    }
+    let (end, mut files) = match end {
+        Some(found) => found,
+        None => {
+            settle(&opened)?;
+            let mut files = read_headers(&opened, request)?;
+            (replay_all(&mut files, request, replay)?, files)
+        }
+    };
+    let mut spares = files.old;
+    spares.append(&mut files.blank);
+    let mut live = VecDeque::from(files.live);
+    let last = live.back_mut().expect("invariant: the segment of the position was found");
+    last.end = end.offset;
+    Ok(Segments {
+        live,
+        spares,
+        writing: false,
+        next_lsn: end.lsn,
+        next_file: listing.next_file,
+        written: WalStats::default(),
+    })
+}
+
+fn open_files(host: &dyn Host, paths: &[(u64, PathBuf)]) -> Result<Vec<SegmentFile>> {
+    let mut opened = Vec::with_capacity(paths.len());
+    for (file_number, path) in paths {
+        let file = host
+            .open_log(path, OpenMode::ReadWrite)
+            .map_err(|error| Error::io("open", path, error))?;
+        let bytes = file.len().map_err(|error| Error::io("measure", path, error))?;
+        if bytes < WAL_SEGMENT_BYTES_MIN || !bytes.is_multiple_of(BLOCK) {
+            let expected = format!("whole blocks, at least {WAL_SEGMENT_BYTES_MIN} bytes");
+            return Err(Error::corrupt(path, bytes / BLOCK, expected, format!("{bytes} bytes")));
+        }
+        opened.push(SegmentFile { path: path.clone(), file, file_number: *file_number, bytes });
+    }
+    Ok(opened)
+}
+
+/// Makes sure that what will be read is what the device holds.
+fn settle(opened: &[SegmentFile]) -> Result<()> {
+    for segment in opened {
+        let failed = |error| Error::io("sync", &segment.path, error);
+        segment.file.sync().map_err(failed)?;
+        segment.file.forget_cached().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Reads the header of every file, and refuses what cannot be one log.
+fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> {
+    let mut files = Files { live: Vec::new(), blank: Vec::new(), damaged: None, old: Vec::new() };
+    let block = Region::heap(WAL_BLOCK_BYTES);
+    for segment in opened {
+        segment
+            .file
+            .read_at(block.bytes_mut(0, WAL_BLOCK_BYTES), 0)
+            .map_err(|error| Error::io("read", &segment.path, error))?;
+        match SegmentHeader::decode(block.bytes(0, WAL_BLOCK_BYTES)) {
+            FoundHeader::Valid(header) => {
+                check_header(segment, &header, request)?;
+                match header.number < request.from.segment {
+                    true => files.old.push(segment.clone()),
+                    false => {
+                        files.live.push(Live { segment: segment.clone(), header, end: BLOCK });
+                    }
+                }
+            }
+            FoundHeader::Version(found) => return Err(other_version(&segment.path, found)),
+            FoundHeader::Zeros => files.blank.push(segment.clone()),
+            FoundHeader::Invalid => {
+                files.damaged.get_or_insert_with(|| segment.path.clone());
+                files.blank.push(segment.clone());
+            }
+        }
+    }
+    files.live.sort_by_key(|live| live.header.number);
+    check_order(&files, request)?;
+    Ok(files)
+}
+
+fn check_header(
+    segment: &SegmentFile,
+    header: &SegmentHeader,
+    request: &Request<'_>,
+) -> Result<()> {
+    if header.database_id != request.database_id {
+        let (expected, found) =
+            (u128::from_be_bytes(request.database_id), u128::from_be_bytes(header.database_id));
+        return Err(Error::from(ErrorKind::NotADatabase {
+            path: segment.path.clone(),
+            reason: format!("expected a log of database {expected:032x}, found {found:032x}"),
+        }));
+    }
+    let whole = header.bytes <= segment.bytes
+        && header.bytes >= WAL_SEGMENT_BYTES_MIN
+        && header.bytes.is_multiple_of(BLOCK);
+    if !whole && header.number >= request.from.segment {
+        let expected = format!("{} bytes", header.bytes);
+        let found = format!("{} bytes", segment.bytes);
+        return Err(Error::corrupt(&segment.path, segment.bytes / BLOCK, expected, found));
+    }
+    Ok(())
+}
+
+fn other_version(path: &Path, found: u32) -> Error {
+    Error::from(ErrorKind::Unsupported {
+        file: path.to_path_buf(),
+        what: "log format version",
+        expected: FORMAT_VERSION.into(),
+        found: found.into(),
+    })
+}
+
+/// The live segments have different numbers, rising LSNs, and start with that of the position.
+fn check_order(files: &Files, request: &Request<'_>) -> Result<()> {
+    let from = request.from;
+    let holds = |live: &Live| {
+        live.header.number == from.segment
+            && live.header.first_lsn <= from.lsn
+            && from.offset >= BLOCK
+            && from.offset <= live.header.bytes
+            && from.offset.is_multiple_of(BLOCK)
+    };
+    let Some(first) = files.live.first().filter(|first| holds(first)) else {
+        let path = files.damaged.as_deref();
+        let path = path.or(files.live.first().map(|live| live.segment.path.as_path()));
+        let expected =
+            format!("segment {} with frame {} at byte {}", from.segment, from.lsn, from.offset);
+        let found = match files.live.first() {
+            None => "no such segment".to_owned(),
+            Some(live) => format!(
+                "segment {} of {} bytes that starts with frame {}",
+                live.header.number, live.header.bytes, live.header.first_lsn
+            ),
+        };
+        return Err(Error::corrupt(path.unwrap_or(request.dir), 0, expected, found));
+    };
+    let mut previous = first;
+    for next in &files.live[1..] {
+        if next.header.number == previous.header.number {
+            let expected = format!("one segment {}", next.header.number);
+            let found = format!("another in {}", previous.segment.path.display());
+            return Err(Error::corrupt(&next.segment.path, 0, expected, found));
+        }
+        if next.header.first_lsn < previous.header.first_lsn {
+            let expected = format!("first frame {} or later", previous.header.first_lsn);
+            let found = format!("{}", next.header.first_lsn);
+            return Err(Error::corrupt(&next.segment.path, 0, expected, found));
+        }
+        previous = next;
+    }
+    Ok(())
+}
+
+/// Replays every record behind the position and returns where the log ends.
+fn replay_all(files: &mut Files, request: &Request<'_>, replay: Replay<'_>) -> Result<Position> {
+    let live = files.live.iter().cloned().map(Arc::new).collect();
+    let mut scan = Scan::new(live, request.from);
+    let flaw = loop {
+        match scan.step(None)? {
+            Step::End(flaw) => break flaw,
+            step => {
+                let (position, record) = scan.record(step)?;
+                replay(position, record)?;
+            }
+        }
+    };
+    refuse_damage(files, &scan, flaw)?;
+    for (live, (number, end)) in files.live.iter_mut().zip(scan.passed()) {
+        assert!(live.header.number == *number, "segments are passed in order");
+        live.end = *end;
+    }
+    Ok(scan.position())
+}
+
+/// Looks for any sign that the frame at the scan's position was once durable.
+fn refuse_damage(files: &Files, scan: &Scan, flaw: Flaw) -> Result<()> {
+    let end = scan.position();
+    let mut window = Window::default();
+    let live = scan.segment();
+    let mut offset = end.offset;
+    while offset < live.header.bytes {
+        if let Some(later) = trace_of_later(&mut window, live, offset, end.lsn)? {
+            return Err(damage(scan, flaw, later, &live.segment.path, offset));
+        }
+        offset += BLOCK;
+    }
+    for segment in &files.blank {
+        let mut offset = BLOCK;
+        while offset < segment.bytes {
+            if let Ok((header, _)) = frame_at(&mut window, segment, offset, segment.bytes)?
+                && header.lsn >= end.lsn
+            {
+                return Err(damage(scan, flaw, header.lsn, &segment.path, offset));
+            }
+            offset += BLOCK;
+        }
+    }
+    Ok(())
+}
+
+/// The LSN of a frame at `offset` that proves that frame `lsn` was durable once.
+///
+/// The salt is random and no user sees it, so a header with this salt and a larger LSN was written
+/// by this log, even when the rest of that frame is damaged too. The same LSN proves it only with
+/// a valid frame: the torn frame itself has it.
+fn trace_of_later(window: &mut Window, live: &Live, offset: u64, lsn: Lsn) -> Result<Option<Lsn>> {
+    let limit = live.header.bytes;
+    let block = window.read(&live.segment, offset, WAL_BLOCK_BYTES, limit)?;
+    let Some(header) = FrameHeader::decode(block) else { return Ok(None) };
+    if header.salt != live.header.salt || header.lsn < lsn {
+        return Ok(None);
+    }
+    let proven = header.lsn > lsn || frame_at(window, &live.segment, offset, limit)?.is_ok();
+    Ok(proven.then_some(header.lsn))
+}
+
+fn damage(scan: &Scan, flaw: Flaw, later: Lsn, path: &Path, offset: u64) -> Error {
+    let end = scan.position();
+    let expected = format!(
+        "frame {}, because frame {later} is at block {} of {}",
+        end.lsn,
+        offset / BLOCK,
+        path.display()
+    );
+    let block = end.offset / BLOCK;
+    Error::corrupt(&scan.segment().segment.path, block, expected, flaw.to_string())
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::Wal;
+    use super::super::faulty::{Disk, ID, SMALL, commit, create, dir, nothing, open};
+    use super::*;
+
+    /// A record that tells its number, `len` bytes long.
+    fn numbered(n: u32, len: usize) -> Vec<u8> {
+        let mut record = n.to_le_bytes().to_vec();
+        record.resize(len.max(4), 0xA5);
+        record
+    }
+
+    /// Two frames in one segment; in the next session's a record that fills the rest of it and goes
+    /// on in a third, where one more frame follows and one block is free.
+    fn small_log() -> (Disk, Vec<Vec<u8>>) {
+        let disk = Disk::new(7);
+        let records = vec![numbered(0, 10), numbered(1, 20), numbered(2, 13_000), numbered(3, 30)];
+        let wal = create(&disk);
+        commit(&wal, &records[0]);
+        commit(&wal, &records[1]);
+        drop(wal);
+        let (wal, _) = open(&disk, Position::START).unwrap();
+        commit(&wal, &records[2]);
+        commit(&wal, &records[3]);
+        (disk, records)
+    }
+
+    /// The file of a segment.
+    fn file_of(disk: &Disk, number: u64) -> PathBuf {
+        let holds = |path: &PathBuf| match SegmentHeader::decode(&disk.content(path)[..4096]) {
+            FoundHeader::Valid(header) => header.number == number,
+            _ => false,
+        };
+        disk.names(".wal").into_iter().find(holds).unwrap()
+    }
+
+    /// What a recovery of a damaged log may say: damage, or what was there, or all but the last
+    /// frame when that is what was hit.
+    fn assert_prefix_or_corrupt(disk: &Disk, records: &[Vec<u8>], what: &str) -> bool {
+        match open(disk, Position::START) {
+            Ok((_, found)) => {
+                assert!(records.starts_with(&found), "{what}: invented records");
+                assert!(found.len() + 1 >= records.len(), "{what}: lost {:?}", found.len());
+                let (_, again) = open(disk, Position::START).unwrap();
+                assert_eq!(found, again, "{what}: recovering twice");
+                found.len() == records.len()
+            }
+            Err(error) => {
+                assert!(error.is_corrupt(), "{what}: {error}");
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn records_of_several_sessions_are_replayed_in_order() {
+        let (disk, records) = small_log();
+        let (wal, found) = open(&disk, Position::START).unwrap();
+        assert_eq!(found, records);
+        let end = wal.end();
+        assert_eq!(end.lsn, Lsn(6));
+        assert_eq!(wal.bytes_since(Position::START), 5 * BLOCK + 2 * BLOCK);
+        let (_, found) = open(&disk, end).unwrap();
+        assert_eq!(found.len(), 0);
+    }
+
+    #[test]
+    fn a_flipped_byte_anywhere_loses_at_most_the_last_frame() {
+        let (disk, records) = small_log();
+        let mut intact = 0;
+        for path in disk.names(".wal") {
+            let len = disk.content(&path).len();
+            for at in (0..len).step_by(if cfg!(miri) { 1311 } else { 1 }) {
+                disk.damage(&path, |content| content[at] ^= 0x40);
+                let what = format!("byte {at} of {}", path.display());
+                intact += usize::from(assert_prefix_or_corrupt(&disk, &records, &what));
+                disk.damage(&path, |content| content[at] ^= 0x40);
+            }
+        }
+        assert!(intact > 0, "padding harms nobody");
+    }
+
+    #[test]
+    fn a_file_cut_short_is_damage() {
+        let (disk, records) = small_log();
+        for path in disk.names(".wal") {
+            let whole = disk.content(&path);
+            for len in (0..whole.len()).step_by(if cfg!(miri) { 2049 } else { 7 }) {
+                disk.damage(&path, |content| content.truncate(len));
+                match open(&disk, Position::START) {
+                    Err(error) => assert!(error.is_corrupt(), "{error}"),
+                    Ok(_) => panic!("{} of {len} bytes was accepted", path.display()),
+                }
+                disk.damage(&path, |content| content.clone_from(&whole));
+            }
+            disk.damage(&path, |content| content.resize(whole.len() + 8192, 0));
+            assert_eq!(open(&disk, Position::START).unwrap().1, records);
+            disk.damage(&path, |content| content.clone_from(&whole));
+        }
+    }
+
+    #[test]
+    fn a_write_torn_at_any_sector_is_the_end_of_the_log() {
+        let (disk, mut records) = small_log();
+        let path = file_of(&disk, 3);
+        let before = disk.content(&path);
+        // What the next frame in this segment would look like.
+        let mut splitter = super::super::record::Splitter::new(std::iter::once(&b"torn"[..]));
+        let FoundHeader::Valid(header) = SegmentHeader::decode(&before[..4096]) else { panic!() };
+        let mut frame = vec![0; 4096];
+        splitter.encode_frame(&mut frame, header.salt, Lsn(6));
+        let at = before.len() - 4096;
+        assert!(before[at..].iter().all(|byte| *byte == 0), "the last block is free");
+        for mask in 0..=255_u32 {
+            disk.damage(&path, |content| {
+                content.clone_from(&before);
+                for sector in 0..8 {
+                    let range = sector * 512..(sector + 1) * 512;
+                    if mask >> sector & 1 == 1 {
+                        content[at..][range.clone()].copy_from_slice(&frame[range]);
+                    } else if mask & 16 != 0 {
+                        content[at..][range].fill(mask as u8);
+                    }
+                }
+            });
+            let (_, found) = open(&disk, Position::START).unwrap();
+            // All that matters of this frame is in its first sector.
+            if mask & 1 == 1 {
+                records.push(b"torn".to_vec());
+            }
+            assert_eq!(found, records);
+            records.truncate(4);
+        }
+    }
+
+    #[test]
+    fn damage_before_a_valid_frame_is_reported_with_its_place() {
+        let (disk, _) = small_log();
+        let path = file_of(&disk, 1);
+        disk.damage(&path, |content| content[4096 + 40] ^= 1);
+        let error = open(&disk, Position::START).unwrap_err();
+        let ErrorKind::Corrupt(corruption) = error.kind() else { panic!("{error}") };
+        assert_eq!((corruption.page, &corruption.file), (1, &path));
+        assert!(corruption.expected.contains("frame 1"), "{error}");
+    }
+
+    #[test]
+    fn two_damaged_frames_at_the_end_are_not_taken_for_a_torn_one() {
+        let disk = Disk::new(1);
+        let wal = create(&disk);
+        (0..3).for_each(|n| commit(&wal, &numbered(n, 10)));
+        let path = file_of(&disk, 1);
+        disk.damage(&path, |content| content[2 * 4096 + 40] ^= 1);
+        disk.damage(&path, |content| content[3 * 4096 + 40] ^= 1);
+        assert!(open(&disk, Position::START).unwrap_err().is_corrupt());
+    }
+
+    #[test]
+    fn a_lost_segment_header_is_damage_when_frames_stand_behind_it() {
+        let (disk, _) = small_log();
+        let last = file_of(&disk, 3);
+        let whole = disk.content(&last);
+        disk.damage(&last, |content| content[..4096].fill(0));
+        assert!(open(&disk, Position::START).unwrap_err().is_corrupt());
+        disk.damage(&last, |content| content[..4096].fill(0xFF));
+        assert!(open(&disk, Position::START).unwrap_err().is_corrupt());
+        disk.damage(&last, |content| content.clone_from(&whole));
+        let first = file_of(&disk, 1);
+        disk.damage(&first, |content| content[20] ^= 1);
+        assert!(open(&disk, Position::START).unwrap_err().is_corrupt());
+    }
+
+    #[test]
+    fn a_missing_segment_is_damage_and_a_foreign_one_is_refused() {
+        let (disk, _) = small_log();
+        let paths = [file_of(&disk, 1), file_of(&disk, 2)];
+        disk.damage(&paths[1], |content| content[100] ^= 1);
+        assert!(open(&disk, Position::START).unwrap_err().is_corrupt());
+        disk.damage(&paths[1], |content| content[100] ^= 1);
+        let first = disk.content(&paths[0]);
+        disk.damage(&paths[1], |content| content.clone_from(&first));
+        let error = open(&disk, Position::START).unwrap_err();
+        assert!(error.to_string().contains("one segment 1"), "{error}");
+        let outcome = Wal::open(
+            Arc::new(disk),
+            dir(),
+            [1; 16],
+            Position::START,
+            false,
+            SMALL,
+            &mut |_, _| Ok(()),
+        );
+        assert!(matches!(outcome.unwrap_err().kind(), ErrorKind::NotADatabase { .. }));
+    }
+
+    #[test]
+    fn a_position_that_the_log_does_not_hold_is_damage() {
+        let (disk, _) = small_log();
+        let start = Position::START;
+        for from in [
+            Position { segment: 9, ..start },
+            Position { offset: 1 << 40, ..start },
+            Position { offset: 4097, ..start },
+            Position { offset: 0, ..start },
+            Position { lsn: Lsn(0), ..start },
+            Position { lsn: Lsn(2), ..start },
+            Position { lsn: Lsn(9), ..start },
+        ] {
+            assert!(open(&disk, from).unwrap_err().is_corrupt(), "{from:?}");
+        }
+    }
+
+    #[test]
+    fn an_incomplete_record_of_an_earlier_session_is_dropped() {
+        for tail in [1, 2, 3] {
+            let disk = Disk::new(3);
+            let wal = create(&disk);
+            commit(&wal, b"before");
+            // Three frames; segments of this size have three blocks for frames.
+            wal.reserve(11_000, &nothing).unwrap();
+            let sequence = wal.append(&numbered(1, 11_000)).unwrap();
+            disk.fail_at(tail, true);
+            let failed = wal.wait(sequence, &nothing).unwrap_err();
+            assert!(failed.is_outcome_unknown());
+            let disk = disk.after_power_cut();
+            for session in 0..3 {
+                let (wal, found) = open(&disk, Position::START).unwrap();
+                assert_eq!(found.len(), 1 + session, "tail {tail}");
+                assert_eq!(found[0], b"before");
+                commit(&wal, b"after");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clean_log_is_opened_without_a_scan_and_an_unclean_one_is_not() {
+        let (disk, records) = small_log();
+        let (wal, _) = open(&disk, Position::START).unwrap();
+        let end = wal.end();
+        drop(wal);
+        let open_clean = |from: Position| {
+            let mut count = 0;
+            let before = (disk.bytes_read(), disk.operations());
+            let wal =
+                Wal::open(Arc::new(disk.clone()), dir(), ID, from, true, SMALL, &mut |_, _| {
+                    count += 1;
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(wal.end(), end);
+            (count, disk.bytes_read() - before.0, disk.operations() - before.1)
+        };
+        let headers = disk.names(".wal").len() as u64 * BLOCK;
+        assert_eq!(open_clean(end), (0, headers, 0));
+        // A segment with a higher number proves that the log was used afterwards.
+        assert_eq!(open_clean(Position::START).0, records.len());
+    }
+
+    #[test]
+    fn unfinished_files_are_removed_and_strange_names_left_alone() {
+        let (disk, records) = small_log();
+        for name in ["00000000000000ff.tmp", "00000000000000FF.wal", "notes", "1.wal"] {
+            disk.open(&dir().join(name), OpenMode::CreateNew).unwrap();
+        }
+        let (wal, found) = open(&disk, Position::START).unwrap();
+        assert_eq!(found, records);
+        assert_eq!(disk.names("ff.tmp").len(), 0);
+        assert_eq!(disk.names("FF.wal").len(), 1);
+        commit(&wal, &[1; 50_000]);
+        assert_eq!(disk.names("0000000000000100.wal").len(), 1, "numbers are not used twice");
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic() {
+        let (disk, _) = small_log();
+        let paths = disk.names(".wal");
+        let rounds = if cfg!(miri) { 20 } else { 20_000 };
+        let mut seed: u64 = 42;
+        let mut random = move || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize
+        };
+        for _ in 0..rounds {
+            let path = &paths[random() % paths.len()];
+            let whole = disk.content(path);
+            disk.damage(path, |content| {
+                // A field of a frame, then its checksum made right again.
+                let at = 4096 * (1 + random() % 3);
+                let field = at + 8 + random() % 40;
+                content[field] = random() as u8;
+                let len = u32::from_le_bytes(content[at + 24..at + 28].try_into().unwrap());
+                let end = (at + 32).saturating_add(len as usize).min(content.len());
+                let crc = crc32fast::hash(&content[at + 8..end]);
+                content[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
+            });
+            if let Err(error) = open(&disk, Position::START) {
+                assert!(error.is_corrupt(), "{error}");
+            }
+            disk.damage(path, |content| content.clone_from(&whole));
+        }
+    }
+}

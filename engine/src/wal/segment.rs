@@ -1,0 +1,251 @@
+//! Segment files: their names, how one is prepared, and which are in use, spare or done with.
+//!
+//! Does the file operations that make and remove segments and puts a header in front of one. Never
+//! writes or reads frames, and never decides when a segment is needed.
+//!
+//! ```text
+//!           prepare              activate                    recycle
+//!   (none) ---------> spare -------------------> live ------------------+
+//!                       ^     header written      |                     |
+//!                       |                         | larger than half    | smaller, or
+//!                       +-------------------------+ of the largest      | spares enough
+//!                                                                       v
+//!                                                                    removed
+//! ```
+//!
+//! Invariants:
+//! 1. A file has its name `<16 hex digits>.wal` only once it is zero-filled in full and synced, and
+//!    the directory is synced before the file is used. So every such file is at least
+//!    [`WAL_SEGMENT_BYTES_MIN`] long and a multiple of a block; anything else is damage.
+//! 2. Live segments have consecutive numbers, and first LSNs that never go down.
+//! 3. A header is durable before a frame is written behind it, and never changes while the segment
+//!    is live.
+//! 4. The number in a file's name says only when the file was made.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::record::{BLOCK, SEGMENT_LOSS_BYTES, SegmentHeader};
+use super::{Position, WalOptions, WalStats};
+use crate::error::{Error, Result};
+use crate::ids::Lsn;
+use crate::io::{File, Host, OpenMode, Region};
+use crate::limits::{
+    WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_FIRST, WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
+};
+
+const SUFFIX: &str = ".wal";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+const _: () = assert!(WAL_SEGMENT_BYTES_MIN > BLOCK + SEGMENT_LOSS_BYTES);
+
+/// A new segment is filled with zeros by writes of this size.
+const FILL_BYTES: u64 = 1 << 20;
+
+/// A file that is or can become a segment.
+#[derive(Clone, Debug)]
+pub(super) struct SegmentFile {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn File>,
+    /// Number in the file's name.
+    pub(super) file_number: u64,
+    /// Length of the file, a multiple of a block.
+    pub(super) bytes: u64,
+}
+
+/// A segment that holds, or is about to hold, frames that are needed.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) segment: SegmentFile,
+    pub(super) header: SegmentHeader,
+    /// Where the next frame would start.
+    pub(super) end: u64,
+}
+
+/// Every segment file of the log. Guarded by a mutex of [`super::Wal`] that is never held across
+/// an operation on a file.
+#[derive(Debug)]
+pub(super) struct Segments {
+    /// In the order of their numbers; never empty. The last is the one that frames are written to
+    /// when `writing` is set.
+    pub(super) live: VecDeque<Live>,
+    /// Ready for use: what they hold is not needed.
+    pub(super) spares: Vec<SegmentFile>,
+    /// False until this session has a segment of its own.
+    pub(super) writing: bool,
+    /// LSN of the next frame.
+    pub(super) next_lsn: Lsn,
+    /// Number for the name of the next file.
+    pub(super) next_file: u64,
+    /// What this session wrote; only the counters of frames and records are kept here.
+    pub(super) written: WalStats,
+}
+
+impl Segments {
+    /// Bytes of frames that surely fit into what is prepared, however records fall on the ends of
+    /// segments.
+    pub(super) fn available(&self) -> u64 {
+        let active = match self.live.back() {
+            Some(live) if self.writing => live.header.bytes - live.end,
+            _ => 0,
+        };
+        let spares = self.spares.iter().map(|spare| spare.bytes - BLOCK - SEGMENT_LOSS_BYTES);
+        active.saturating_sub(SEGMENT_LOSS_BYTES) + spares.sum::<u64>()
+    }
+
+    /// Where the next frame would start.
+    pub(super) fn end(&self) -> Position {
+        let last = self.live.back().expect("invariant: the segment of the last frame is kept");
+        Position { segment: last.header.number, offset: last.end, lsn: self.next_lsn }
+    }
+
+    /// Length for the next new segment, which has to take `needed` bytes of frames if it may.
+    pub(super) fn next_bytes(&self, needed: u64, options: &WalOptions) -> u64 {
+        let live = self.live.iter().map(|live| live.segment.bytes);
+        let largest = live.chain(self.spares.iter().map(|spare| spare.bytes)).max().unwrap_or(0);
+        let wanted =
+            largest.saturating_mul(2).max(needed.saturating_add(BLOCK + SEGMENT_LOSS_BYTES));
+        // In whole blocks and within the limits, whatever the options say.
+        let max = options.segment_bytes_max / BLOCK * BLOCK;
+        let max = max.clamp(WAL_SEGMENT_BYTES_MIN, WAL_SEGMENT_BYTES_MAX);
+        let min = WAL_SEGMENT_BYTES_FIRST.min(max);
+        wanted.div_ceil(BLOCK).saturating_mul(BLOCK).clamp(min, max)
+    }
+
+    /// Takes the largest spare, the oldest of those: fewer changes of segment.
+    pub(super) fn take_spare(&mut self) -> Option<SegmentFile> {
+        let key = |spare: &SegmentFile| (spare.bytes, std::cmp::Reverse(spare.file_number));
+        let best = (0..self.spares.len()).max_by_key(|index| key(&self.spares[*index]))?;
+        Some(self.spares.swap_remove(best))
+    }
+
+    /// Moves segments wholly before `up_to` to the spares and returns the files to remove.
+    pub(super) fn recycle(&mut self, up_to: Position, spares_max: usize) -> Vec<SegmentFile> {
+        while self.live.len() > 1 && self.live[0].header.number < up_to.segment {
+            self.spares.extend(self.live.pop_front().map(|live| live.segment));
+        }
+        let live = self.live.iter().map(|live| live.segment.bytes);
+        let largest = live.chain(self.spares.iter().map(|spare| spare.bytes)).max().unwrap_or(0);
+        // The largest first; of equals the oldest.
+        self.spares.sort_by_key(|spare| (std::cmp::Reverse(spare.bytes), spare.file_number));
+        let large = self.spares.partition_point(|spare| spare.bytes >= largest / 2);
+        self.spares.split_off(large.min(spares_max))
+    }
+}
+
+/// The files of a log directory, by name.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Segment files and their numbers, in order.
+    pub(super) segments: Vec<(u64, PathBuf)>,
+    /// Files whose preparation was cut short.
+    pub(super) unfinished: Vec<PathBuf>,
+    /// A number that no file has had.
+    pub(super) next_file: u64,
+}
+
+/// Lists `dir`. Names that this module did not give are left alone.
+pub(super) fn list(host: &dyn Host, dir: &Path) -> Result<Listing> {
+    let names = host.list(dir).map_err(|error| Error::io("list", dir, error))?;
+    let mut listing = Listing { next_file: 1, ..Listing::default() };
+    for name in names {
+        let (number, finished) =
+            match (name.strip_suffix(SUFFIX), name.strip_suffix(TEMPORARY_SUFFIX)) {
+                (Some(digits), _) => (file_number(digits), true),
+                (_, Some(digits)) => (file_number(digits), false),
+                _ => (None, false),
+            };
+        let Some(number) = number else { continue };
+        listing.next_file = listing.next_file.max(number.saturating_add(1));
+        match finished {
+            true => listing.segments.push((number, dir.join(name))),
+            false => listing.unfinished.push(dir.join(name)),
+        }
+    }
+    listing.segments.sort();
+    listing.unfinished.sort();
+    Ok(listing)
+}
+
+fn file_number(digits: &str) -> Option<u64> {
+    let plain =
+        digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if plain { u64::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// Makes a file of `bytes` zeros, durable in content and name. On failure nothing is left of it,
+/// or at most a file with a temporary name.
+pub(super) fn prepare(
+    host: &dyn Host,
+    dir: &Path,
+    file_number: u64,
+    bytes: u64,
+) -> Result<SegmentFile> {
+    assert!(bytes >= WAL_SEGMENT_BYTES_MIN && bytes.is_multiple_of(BLOCK));
+    let temporary = dir.join(format!("{file_number:016x}{TEMPORARY_SUFFIX}"));
+    let path = dir.join(format!("{file_number:016x}{SUFFIX}"));
+    let made = fill(host, &temporary, bytes).and_then(|file| {
+        host.rename(&temporary, &path).map_err(|error| Error::io("rename", &temporary, error))?;
+        sync_dir(host, dir)?;
+        Ok(SegmentFile { path: path.clone(), file, file_number, bytes })
+    });
+    if made.is_err() {
+        // One of the two names exists, or none. What stays is removed, or used, at the next open.
+        let _ = host.remove_file(&temporary);
+        let _ = host.remove_file(&path);
+    }
+    made
+}
+
+/// Written in full rather than only allocated: a write into blocks that were never written costs
+/// up to twice as much, because it changes the file system's own records as well.
+fn fill(host: &dyn Host, path: &Path, bytes: u64) -> Result<Arc<dyn File>> {
+    let failed = |operation| move |error: io::Error| Error::io(operation, path, error);
+    let file = host.open_log(path, OpenMode::CreateNew).map_err(failed("create"))?;
+    file.allocate(bytes).map_err(failed("allocate"))?;
+    let piece = usize::try_from(bytes.min(FILL_BYTES)).expect("invariant: 1 MiB fits in memory");
+    let zeros = Region::heap(piece);
+    let mut offset = 0;
+    while offset < bytes {
+        let len = (bytes - offset).min(FILL_BYTES);
+        let len = usize::try_from(len).expect("invariant: 1 MiB fits in memory");
+        file.write_at(zeros.bytes(0, len), offset).map_err(failed("write"))?;
+        offset += len as u64;
+    }
+    file.sync().map_err(failed("sync"))?;
+    Ok(file)
+}
+
+/// Puts a header in front of `segment`, durably. What the segment held before is gone.
+pub(super) fn write_header(segment: &SegmentFile, header: &SegmentHeader) -> Result<()> {
+    let block = Region::heap(WAL_BLOCK_BYTES);
+    header.encode(block.bytes_mut(0, WAL_BLOCK_BYTES));
+    let bytes = block.bytes(0, WAL_BLOCK_BYTES);
+    assert!(header.bytes == segment.bytes, "a header tells the length of its file");
+    segment
+        .file
+        .write_durable_at(bytes, 0)
+        .map_err(|error| Error::io("write", &segment.path, error))
+}
+
+/// Removes files and makes that durable. Tries all, and returns the first failure.
+///
+/// A file that stays, or comes back after a power cut, has an old number: at the next open it is
+/// a spare.
+pub(super) fn remove(host: &dyn Host, dir: &Path, files: &[SegmentFile]) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let mut outcome = Ok(());
+    for file in files {
+        let removed = host.remove_file(&file.path);
+        outcome = outcome.and(removed.map_err(|error| Error::io("remove", &file.path, error)));
+    }
+    outcome.and(sync_dir(host, dir))
+}
+
+pub(super) fn sync_dir(host: &dyn Host, dir: &Path) -> Result<()> {
+    host.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))
+}
