@@ -19,23 +19,14 @@ use rules::Repository;
 #[test]
 fn the_repository_is_tidy() {
     let repository = read_repository(&root());
-    for (kind, found, least) in [
-        ("Rust files", repository.sources.len(), 10),
-        ("members", repository.members().len(), 3),
-    ] {
-        assert!(
-            found >= least,
-            "expected at least {least} {kind}, found {found}: wrong root?"
-        );
+    for (kind, found, least) in
+        [("Rust files", repository.sources.len(), 10), ("members", repository.members().len(), 3)]
+    {
+        assert!(found >= least, "expected at least {least} {kind}, found {found}: wrong root?");
     }
     let findings = rules::findings(&repository);
     let list: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    assert!(
-        list.is_empty(),
-        "{} findings:\n{}\n",
-        list.len(),
-        list.join("\n")
-    );
+    assert!(list.is_empty(), "{} findings:\n{}\n", list.len(), list.join("\n"));
 }
 
 fn root() -> PathBuf {
@@ -53,11 +44,7 @@ fn read_repository(root: &Path) -> Repository {
         for entry in listing {
             let entry = entry.expect("a directory entry");
             let name = entry.file_name().into_string().expect("a name in UTF-8");
-            let path = if dir.is_empty() {
-                name.clone()
-            } else {
-                format!("{dir}/{name}")
-            };
+            let path = if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") };
             let kind = entry.file_type().expect("a file type");
             if kind.is_dir() {
                 // Build output lies beside a manifest; a module named `target` would not.

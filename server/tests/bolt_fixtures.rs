@@ -40,18 +40,8 @@ impl Gathered {
     }
 
     fn finish(self) -> Facts {
-        let sha256 = self
-            .sha256
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Facts {
-            sequence: self.sequence,
-            keys: self.keys,
-            buckets: self.buckets,
-            sha256,
-        }
+        let sha256 = self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Facts { sequence: self.sequence, keys: self.keys, buckets: self.buckets, sha256 }
     }
 }
 
@@ -63,10 +53,7 @@ fn fixtures() -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&folder).expect("the folder of fixtures") {
         let manifest = entry.expect("an entry").path();
-        let name = manifest
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = manifest.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if let Some(stem) = name.strip_suffix(MANIFEST) {
             found.push((folder.join(format!("{stem}.db")), manifest));
         }
@@ -81,10 +68,7 @@ fn read_manifest(path: &Path) -> BTreeMap<BucketPath, Facts> {
         .map(|line| {
             let line: Value = serde_json::from_str(line).expect("a line of JSON");
             let names = line["bucket"].as_array().expect("a path of hex names");
-            let bucket = names
-                .iter()
-                .map(|name| from_hex(name.as_str().expect("hex")))
-                .collect();
+            let bucket = names.iter().map(|name| from_hex(name.as_str().expect("hex"))).collect();
             let number = |field: &str| line[field].as_u64().expect("a number");
             let facts = Facts {
                 sequence: number("sequence"),
@@ -105,10 +89,7 @@ fn from_hex(text: &str) -> Vec<u8> {
 fn read_database(file: &BoltFile) -> BTreeMap<BucketPath, Facts> {
     let mut told = BTreeMap::new();
     let mut path: BucketPath = Vec::new();
-    let mut open = vec![Gathered {
-        sequence: file.root_sequence(),
-        ..Gathered::default()
-    }];
+    let mut open = vec![Gathered { sequence: file.root_sequence(), ..Gathered::default() }];
     let mut pages_before = 0;
     let summary = file
         .walk(&mut |event| {
@@ -117,10 +98,7 @@ fn read_database(file: &BoltFile) -> BTreeMap<BucketPath, Facts> {
                 Event::EnterBucket { name, sequence } => {
                     here.buckets += 1;
                     path.push(name.to_vec());
-                    open.push(Gathered {
-                        sequence,
-                        ..Gathered::default()
-                    });
+                    open.push(Gathered { sequence, ..Gathered::default() });
                 }
                 Event::Pair { key, value } => {
                     here.keys += 1;
@@ -129,10 +107,7 @@ fn read_database(file: &BoltFile) -> BTreeMap<BucketPath, Facts> {
                 }
                 Event::LeaveBucket => {
                     let facts = open.pop().expect("a bucket is open").finish();
-                    assert!(
-                        told.insert(path.clone(), facts).is_none(),
-                        "a bucket told twice"
-                    );
+                    assert!(told.insert(path.clone(), facts).is_none(), "a bucket told twice");
                     path.pop();
                 }
                 Event::Progress { pages_read } => {
@@ -148,10 +123,7 @@ fn read_database(file: &BoltFile) -> BTreeMap<BucketPath, Facts> {
 
     assert_eq!(summary.pages_read, pages_before);
     assert_eq!(summary.buckets, told.len() as u64 - 1);
-    assert_eq!(
-        summary.pairs,
-        told.values().map(|facts| facts.keys).sum::<u64>()
-    );
+    assert_eq!(summary.pairs, told.values().map(|facts| facts.keys).sum::<u64>());
     match summary.pages_leaked {
         Some(leaked) => assert_eq!(summary.pages_read + leaked, file.pages_total()),
         None => assert!(summary.pages_read <= file.pages_total()),
@@ -170,19 +142,10 @@ fn every_fixture_reads_back_as_its_manifest_says() {
         assert_eq!(file.meta_damage(), None, "{}", database.display());
         let found = read_database(&file);
         for (path, facts) in &expected {
-            assert_eq!(
-                found.get(path),
-                Some(facts),
-                "{}, bucket {path:x?}",
-                database.display()
-            );
+            assert_eq!(found.get(path), Some(facts), "{}, bucket {path:x?}", database.display());
         }
         for path in found.keys() {
-            assert!(
-                expected.contains_key(path),
-                "{}, bucket {path:x?}",
-                database.display()
-            );
+            assert!(expected.contains_key(path), "{}, bucket {path:x?}", database.display());
         }
     }
 }

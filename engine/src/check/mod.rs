@@ -134,12 +134,7 @@ impl Check<'_> {
         }
     }
 
-    fn bucket(
-        &mut self,
-        bucket: &Pending,
-        walk: Walk,
-        pending: &mut Vec<Pending>,
-    ) -> Result<()> {
+    fn bucket(&mut self, bucket: &Pending, walk: Walk, pending: &mut Vec<Pending>) -> Result<()> {
         let record = BucketRecord::decode(&bucket.record);
         let memory = &self.store.memory;
         if bucket.depth > BUCKET_DEPTH_MAX + 1 {

@@ -197,9 +197,8 @@ impl<'a> Copier<'a> {
         let memory = &self.store.memory;
         let present = self.space.file_pages();
         let step = (present / 8).clamp(*GROWTH_PAGES.start(), *GROWTH_PAGES.end());
-        let too_long = |what: String| {
-            Err(Error::from(ErrorKind::Full { what: "data file", reason: what }))
-        };
+        let too_long =
+            |what: String| Err(Error::from(ErrorKind::Full { what: "data file", reason: what }));
         let Some(needed) = self.space.growth_for(count) else {
             return too_long(format!("no group has room for {count} adjoining pages"));
         };

@@ -132,7 +132,7 @@ pub(crate) fn tree_level(bytes: &[u8]) -> Option<u8> {
     (is_leaf || is_interior).then_some(level)
 }
 
-/// True for a tree page of this level.
+/// True for a tree page of this level. REQUIRES: `level < TREE_HEIGHT_MAX`.
 #[inline]
 pub(crate) fn is_at_level(bytes: &[u8], level: u8) -> bool {
     let kind = if level == 0 { PageKind::Leaf } else { PageKind::Interior };
@@ -204,7 +204,8 @@ mod tests {
             let mut bytes = [0; PAGE_HEADER_BYTES];
             bytes[..2].copy_from_slice(&[kind, level]);
             let found = tree_level(&bytes);
-            (0..=u8::MAX).for_each(|at| assert_eq!(is_at_level(&bytes, at), found == Some(at)));
+            let levels = 0..TREE_HEIGHT_MAX as u8;
+            levels.for_each(|at| assert_eq!(is_at_level(&bytes, at), found == Some(at)));
             found
         };
         assert_eq!(tree_level(&[1, 0]), None);

@@ -19,7 +19,9 @@
 //! 1. No function panics, whatever the bytes: counts and offsets are clamped to the page.
 
 use super::header::{FLAG_SUFFIXES, Header, PAGE_HEADER_BYTES};
-use super::keys::{head, head_is_whole, lower_bound, stored_head, suffix, suffix_of_head, upper_bound};
+use super::keys::{
+    head, head_is_whole, lower_bound, stored_head, suffix, suffix_of_head, upper_bound,
+};
 use crate::codec::align4;
 use crate::ids::{PageId, PageRef};
 

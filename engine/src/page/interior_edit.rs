@@ -83,7 +83,8 @@ impl<'a> InteriorMut<'a> {
         let head_at = page.heads_at() + gone * 4;
         let (child_at, crc_at) = page.child_at(index);
         let (_, slots_at) = page.child_at(count + 1);
-        let (kept, start, dead) = (page.keeps_suffixes(), page.slot(gone), 2 + page.suffix(gone).len());
+        let (kept, start, dead) =
+            (page.keeps_suffixes(), page.slot(gone), 2 + page.suffix(gone).len());
         let arrays_end = page.arrays_end();
         // From the bottom up, so that nothing is overwritten before it has moved.
         self.bytes.copy_within(head_at + 4..child_at, head_at);
@@ -171,8 +172,14 @@ mod tests {
         insert_and_remove_in_odd_orders(&[b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"]);
         insert_and_remove_in_odd_orders(&[b"xa", b"xab", b"xabc", b"xabcd", b"xabce", b"xb"]);
         insert_and_remove_in_odd_orders(&[
-            b"\0", b"\0\0", b"long-separator-1", b"long-separator-2", b"long-separator-20",
-            b"long-separator-20\0", b"short", b"\xff",
+            b"\0",
+            b"\0\0",
+            b"long-separator-1",
+            b"long-separator-2",
+            b"long-separator-20",
+            b"long-separator-20\0",
+            b"short",
+            b"\xff",
         ]);
     }
 

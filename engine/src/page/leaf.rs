@@ -36,7 +36,8 @@ pub(crate) struct Leaf<'a> {
 
 impl<'a> Leaf<'a> {
     /// A leaf without entries or bytes.
-    pub(crate) const EMPTY: Leaf<'static> = Leaf { bytes: &[], prefix: &[], heads: &[], slots: &[] };
+    pub(crate) const EMPTY: Leaf<'static> =
+        Leaf { bytes: &[], prefix: &[], heads: &[], slots: &[] };
 
     /// REQUIRES: `bytes` are those of a leaf; others read as some leaf or other.
     #[inline]

@@ -45,9 +45,7 @@ pub(crate) fn write_run(run: &mut [u8], page_bytes: usize, value: &[u8], born: E
 /// The value in a run; empty when the run is shorter than that, which no valid run is.
 #[inline]
 pub(crate) fn run_value(run: &[u8], value_len: u32) -> &[u8] {
-    run.get(PAGE_HEADER_BYTES..)
-        .and_then(|rest| rest.get(..value_len as usize))
-        .unwrap_or(&[])
+    run.get(PAGE_HEADER_BYTES..).and_then(|rest| rest.get(..value_len as usize)).unwrap_or(&[])
 }
 
 /// Says what is wrong with a run, given whole.

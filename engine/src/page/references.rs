@@ -59,9 +59,15 @@ pub(crate) fn references(bytes: &[u8]) -> References<'_> {
 /// Iterator over the references of a page.
 #[derive(Debug)]
 pub(crate) enum References<'a> {
-    Interior { page: Interior<'a>, next: usize },
+    Interior {
+        page: Interior<'a>,
+        next: usize,
+    },
     /// The leaf or image at hand, and those it is nested in.
-    Leaf { open: LeafSteps<'a>, outer: Vec<LeafSteps<'a>> },
+    Leaf {
+        open: LeafSteps<'a>,
+        outer: Vec<LeafSteps<'a>>,
+    },
 }
 
 /// How far a leaf or leaf image has been read.
@@ -185,9 +191,8 @@ mod tests {
     #[test]
     fn references_in_inline_buckets_are_found_at_any_depth() {
         let run = |number| Payload::Overflow { run: page_ref(number), len: 10_000 };
-        let rooted = |number| {
-            BucketRecord { root: page_ref(number), entries: 3, sequence: 0 }.encode()
-        };
+        let rooted =
+            |number| BucketRecord { root: page_ref(number), entries: 3, sequence: 0 }.encode();
         let (b1, b2) = (rooted(12), rooted(14));
         let inner = inline_bucket(&[
             entry(b"a", run(11)),

@@ -9,9 +9,7 @@
 
 use super::bucket::{self, BucketRecord, RECORD_BYTES, RESERVED_AT};
 use super::entry::{EntryHead, KIND_BUCKET, KIND_RUN, KIND_VALUE, Payload, payload_bytes_max};
-use super::header::{
-    FLAG_REFERENCES, FLAG_SUFFIXES, Header, PAGE_HEADER_BYTES, tree_level,
-};
+use super::header::{FLAG_REFERENCES, FLAG_SUFFIXES, Header, PAGE_HEADER_BYTES, tree_level};
 use super::interior::{INTERIOR_INDEX_BYTES, Interior, LAST_CHILD_BYTES};
 use super::keys::{head, stored_head};
 use super::leaf::{LEAF_INDEX_BYTES, Leaf};
@@ -118,7 +116,11 @@ fn check_entry(
     expect("the end of an entry within the page", end <= bytes.len(), end)?;
     let (key_len, payload_len) = (entry.key().len(), entry.payload().len());
     expect("a key within its limit", key_len <= limits::key_bytes_max(page_bytes), key_len)?;
-    expect("a payload within its limit", payload_len <= payload_bytes_max(page_bytes), payload_len)?;
+    expect(
+        "a payload within its limit",
+        payload_len <= payload_bytes_max(page_bytes),
+        payload_len,
+    )?;
     if entry.has_expiry {
         expect("an expiry that is not zero", get_u64(bytes, start + 4) != 0, 0)?;
     }
@@ -255,5 +257,246 @@ fn expect_equal<T: PartialEq + std::fmt::Display>(what: &str, expected: T, found
         Ok(())
     } else {
         Err(format!("expected {what} to be {expected}, found {found}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    use super::super::references::references;
+    use super::super::{Entry, InteriorBuilder, InteriorMut, LeafBuilder, LeafMut};
+    use super::*;
+    use crate::ids::{Epoch, PageId, PageRef};
+
+    const PAGE_BYTES: usize = 4096;
+
+    fn cases() -> ProptestConfig {
+        let (cases, failure_persistence) = (if cfg!(miri) { 4 } else { 1500 }, None);
+        ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
+    }
+
+    /// Calls every reading function of a page. It must not panic, whatever the bytes.
+    fn read_all(bytes: &[u8]) {
+        let keys: [&[u8]; 5] = [b"", b"k", b"kk\0", &[0xff; 40], &bytes[..bytes.len().min(30)]];
+        let (leaf, interior) = (Leaf::new(bytes), Interior::new(bytes));
+        for index in 0..leaf.count() + 2 {
+            let _ = (leaf.entry(index), leaf.get(index), leaf.stored(index), leaf.key(index));
+            let _ = (leaf.payload_range(index), leaf.stored_kind(index), leaf.slot(index));
+            let _ = (leaf.find(leaf.key(index)), leaf.search(leaf.key(index)));
+        }
+        for index in 0..interior.count() + 2 {
+            let _ = (interior.child(index), interior.suffix(index), interior.slot(index));
+            let _ = interior.search(&interior.separator(index));
+        }
+        for key in keys {
+            let _ = (leaf.find(key), leaf.search(key), interior.search(key));
+            let _ = interior.has_room_for(key);
+        }
+        let _ = (leaf.used_bytes(), leaf.arrays_end(), leaf.may_have_references());
+        let _ = (interior.used_bytes(), interior.arrays_end());
+        let _ = references(bytes).count();
+    }
+
+    /// Changes a page in many ways. It must not panic when the page is valid.
+    fn change_all(bytes: &[u8]) {
+        let mut copy = bytes.to_vec();
+        if tree_level(bytes) != Some(0) {
+            let mut page = InteriorMut::new(&mut copy);
+            let long = [b'k'; 900];
+            for separator in [&b"k"[..], b"kkkkkkkk", b"\0", &long] {
+                let index = page.view().search(separator);
+                let _ = page.insert(index, separator, PageRef { id: PageId(5), crc: 1 });
+            }
+            while page.view().count() > 0 {
+                page.set_child(0, PageRef { id: PageId(6), crc: 1 });
+                page.remove_child(page.view().count() / 2);
+            }
+            return;
+        }
+        let mut leaf = LeafMut::new(&mut copy);
+        for (key, len) in [(&b"k"[..], 30), (b"kk", 600), (b"", 1000), (&[b'k'; 1024], 0)] {
+            let value = vec![3; len];
+            let entry = Entry { key, payload: Payload::Value(&value), expires_at: 9 };
+            let _ = match leaf.view().search(key) {
+                Ok(index) => leaf.replace(index, &entry),
+                Err(index) => leaf.insert(index, &entry),
+            };
+        }
+        while leaf.view().count() > 0 {
+            leaf.remove(leaf.view().count() / 2);
+        }
+        let found: Vec<_> = references(bytes).collect();
+        let mut copy = bytes.to_vec();
+        found.iter().for_each(|found| found.patch(&mut copy, PageRef { id: PageId(9), crc: 2 }));
+        validate(&copy).unwrap();
+    }
+
+    fn check(bytes: &[u8]) {
+        read_all(bytes);
+        if validate(bytes).is_ok() {
+            change_all(bytes);
+        }
+    }
+
+    /// Keys that share a prefix now and then, with what they hold: a choice and a length.
+    fn content() -> impl Strategy<Value = BTreeMap<Vec<u8>, (u8, usize)>> {
+        let key = prop_oneof![
+            vec(prop_oneof![Just(b'k'), Just(0u8), any::<u8>()], 0..12),
+            vec(Just(b'k'), 1..200),
+        ];
+        btree_map(key, (0u8..8, 0usize..90), 0..30)
+    }
+
+    fn build(content: &BTreeMap<Vec<u8>, (u8, usize)>, depth: usize) -> LeafBuilder {
+        let mut builder = LeafBuilder::new();
+        for (key, &(choice, len)) in content {
+            let mut bucket = BucketRecord { sequence: 4, ..BucketRecord::EMPTY };
+            let value = vec![choice; len];
+            let run = PageRef { id: PageId(len as u32 + 1), crc: 3 };
+            let mut record = Vec::new();
+            let payload = match choice {
+                0 => Payload::Overflow { run, len: 5000 },
+                1 => {
+                    (bucket.root, bucket.entries) = (run, 7);
+                    record.extend_from_slice(&bucket.encode());
+                    Payload::Bucket(&record)
+                }
+                2 if depth < 3 => {
+                    let inner: BTreeMap<_, _> =
+                        content.iter().take(2).map(|(k, v)| (k.clone(), *v)).collect();
+                    let inner = build(&inner, depth + 1);
+                    bucket.entries = inner.count() as u64;
+                    record.extend_from_slice(&bucket.encode());
+                    if inner.count() > 0 {
+                        record.extend_from_slice(&inner.image());
+                    }
+                    Payload::Bucket(&record)
+                }
+                _ => Payload::Value(&value),
+            };
+            let entry = Entry { key, payload, expires_at: (len % 3) as u64 };
+            let room = PAGE_BYTES - builder.used_bytes();
+            let fits = entry.stored_bytes() + LEAF_INDEX_BYTES <= room;
+            if fits && payload.stored_bytes() <= payload_bytes_max(PAGE_BYTES) {
+                builder.push(&entry);
+            }
+        }
+        builder
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        #[test]
+        fn random_bytes_never_panic(mut bytes in vec(any::<u8>(), 0..5000), kind in 0u8..4) {
+            check(&bytes);
+            if let [first, level, ..] = &mut bytes[..] {
+                (*first, *level) = (kind, kind.saturating_sub(1));
+            }
+            check(&bytes);
+        }
+
+        #[test]
+        fn a_written_leaf_is_valid_and_a_damaged_one_never_panics(
+            content in content(),
+            damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            near_front in any::<bool>(),
+        ) {
+            let mut bytes = vec![0; PAGE_BYTES];
+            prop_assert!(build(&content, 0).write(&mut bytes, Epoch(1)));
+            prop_assert_eq!(validate(&bytes), Ok(()));
+            change_all(&bytes);
+            for (at, byte) in damage {
+                let at = at.index(if near_front { 200 } else { PAGE_BYTES });
+                bytes[at] = byte;
+                check(&bytes);
+            }
+        }
+
+        #[test]
+        fn a_written_interior_page_is_valid_and_a_damaged_one_never_panics(
+            content in content(),
+            damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            near_front in any::<bool>(),
+        ) {
+            let mut builder = InteriorBuilder::new();
+            builder.push_first(PageRef { id: PageId(1), crc: 0 });
+            for (key, &(_, len)) in content.iter().filter(|(key, _)| !key.is_empty()) {
+                builder.push(key, PageRef { id: PageId(len as u32 + 1), crc: 8 });
+            }
+            let count = (0..=builder.count()).rev().find(|n| builder.used_bytes(0..*n) <= PAGE_BYTES);
+            let mut bytes = vec![0; PAGE_BYTES];
+            prop_assert!(builder.write(0..count.unwrap_or(0), &mut bytes, 1, Epoch(1)));
+            prop_assert_eq!(validate(&bytes), Ok(()));
+            change_all(&bytes);
+            for (at, byte) in damage {
+                let at = at.index(if near_front { 200 } else { PAGE_BYTES });
+                bytes[at] = byte;
+                check(&bytes);
+            }
+        }
+    }
+
+    /// A leaf with three entries of four key bytes each, and a prefix of three.
+    fn small_leaf() -> Vec<u8> {
+        let mut builder = LeafBuilder::new();
+        for key in [b"key1", b"key2", b"key3"] {
+            builder.push(&Entry { key, payload: Payload::Value(b"value"), expires_at: 5 });
+        }
+        let mut bytes = vec![0; PAGE_BYTES];
+        assert!(builder.write(&mut bytes, Epoch(1)));
+        bytes
+    }
+
+    #[test]
+    fn each_kind_of_damage_is_named() {
+        let entries_at = PAGE_BYTES - 3 * (4 + 8 + 4 + 5);
+        for (at, byte, named) in [
+            (0, 9, "a tree page"),
+            (1, 1, "a tree page"),
+            (2, 2, "within the heap"),
+            (3, 9, "arrays below the heap"),
+            (4, 2, "zeros after the prefix"),
+            (6, 2, "known flags"),
+            (8, 0, "heap"),
+            (10, 1, "bytes of the heap"),
+            (12, 1, "reserved bytes of the header"),
+            (24, b'x', "prefix"),
+            (28, 1, "head of a key"),
+            (40, 0, "an entry within the heap"),
+            (entries_at, 5, "head of a key"),
+            (entries_at + 1, 0xc0, "kind"),
+            (entries_at + 1, 0x40, "run"),
+            (entries_at + 4, 0, "expiry"),
+        ] {
+            let mut bytes = small_leaf();
+            validate(&bytes).unwrap();
+            bytes[at] = byte;
+            let found = validate(&bytes).unwrap_err();
+            assert!(found.contains(named), "byte {at}: {found}");
+        }
+    }
+
+    #[test]
+    fn keys_out_of_order_and_entries_in_each_other_are_named() {
+        let mut bytes = small_leaf();
+        // The second key becomes "key0", in its head and in the heap.
+        (bytes[35], bytes[PAGE_BYTES - 21 - 6]) = (b'0', b'0');
+        assert_eq!(validate(&bytes), Err("expected keys ascending, found 1".into()));
+
+        let mut builder = LeafBuilder::new();
+        // The value looks like an entry with the key "c", four bytes into the entry "b".
+        for (key, value) in [(b"b", &b"\x01\0\0\0c"[..]), (b"c", b"")] {
+            builder.push(&Entry { key, payload: Payload::Value(value), expires_at: 0 });
+        }
+        let mut bytes = vec![0; PAGE_BYTES];
+        assert!(builder.write(&mut bytes, Epoch(1)));
+        let slot_at = PAGE_HEADER_BYTES + 2 * 4 + 2;
+        bytes[slot_at] -= 5;
+        assert_eq!(validate(&bytes), Err("expected entries that lie apart, found 2".into()));
     }
 }

@@ -6,12 +6,6 @@
 //! group's bitmap; a meta page holds the same of the directories. A checkpoint writes only the
 //! bitmaps it changed, each to a copy that neither meta page refers to.
 //!
-//! ```text
-//! bitmap page      24-byte page header, kind 4 (u32 at 12: group), 40 zero, then bits from byte 64
-//! directory page   24-byte page header, kind 5 (u32 at 12: number), 40 zero, then from byte 64
-//!                  for each group: u32 checksum, u32 copy << 30 | free pages
-//! ```
-//!
 //! Invariants:
 //! 1. The map written with a root marks exactly the pages that root reaches, and the fixed pages.
 //! 2. A page is handed out only if it is free for the root being written and for both meta pages,
@@ -21,18 +15,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::{get_u32, put_u32, put_u64};
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
-use crate::page::PageKind;
 
+use super::arena::Retired;
 use super::memory::PageMemory;
 use super::meta::{DirectoryRef, Meta};
-
-const COPIES: u32 = 3;
-const CONTENT_AT: usize = 64;
-const COPY_SHIFT: u32 = 30;
-const FREE_MASK: u32 = (1 << COPY_SHIFT) - 1;
+use super::space_pages::{
+    COPIES, Geometry, GroupEntry, encode_bitmap, encode_directory, read_bitmap, read_entries,
+};
 
 /// Adjoining free pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +32,6 @@ pub(crate) struct Extent {
     pub(crate) start: u32,
     /// How many.
     pub(crate) count: u32,
-}
-
-/// What a directory says of one group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-struct GroupEntry {
-    crc: u32,
-    copy: u32,
-    free: u32,
 }
 
 /// The bitmaps of one loaded group.
@@ -62,9 +45,6 @@ struct Group {
     held: Vec<u64>,
     dirty: bool,
 }
-
-/// A page or run that is free but may be held by a reader, or freed and not yet in the map.
-pub(crate) use super::arena::Retired;
 
 /// The file's free space.
 #[derive(Debug)]
@@ -85,56 +65,6 @@ pub(crate) struct SpaceMap {
     extents: Vec<Extent>,
     /// First group whose free extents are not in `extents` yet.
     scanned: u32,
-}
-
-/// Page numbers that follow from the page size alone.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Geometry {
-    page_bytes: usize,
-}
-
-impl Geometry {
-    /// Of files with pages of `page_bytes`.
-    pub(crate) fn new(page_bytes: usize) -> Geometry {
-        Geometry { page_bytes }
-    }
-
-    /// Pages in a group: what one bitmap page can describe.
-    pub(crate) fn group_pages(self) -> u32 {
-        u32::try_from((self.page_bytes - CONTENT_AT) * 8).expect("invariant: at most 2^18")
-    }
-
-    /// Groups that one directory page can describe.
-    pub(crate) fn directory_groups(self) -> u32 {
-        u32::try_from((self.page_bytes - CONTENT_AT) / 8).expect("invariant: at most 2^12")
-    }
-
-    /// Pages of a new file: metas, bitmaps and directory.
-    pub(crate) fn first_pages(self) -> u32 {
-        2 + 2 * COPIES
-    }
-
-    /// The page that holds a copy of a group's bitmap.
-    pub(crate) fn bitmap_page(self, group: u32, copy: u32) -> u32 {
-        let metas = if group == 0 { 2 } else { 0 };
-        group * self.group_pages() + metas + copy
-    }
-
-    /// The page that holds a copy of a directory.
-    pub(crate) fn directory_page(self, directory: u32, copy: u32) -> u32 {
-        self.bitmap_page(directory * self.directory_groups(), COPIES) + copy
-    }
-
-    /// Pages at the start of a group that hold metas, bitmaps and directories.
-    pub(crate) fn fixed_pages(self, group: u32) -> u32 {
-        let metas = if group == 0 { 2 } else { 0 };
-        let directory = group.is_multiple_of(self.directory_groups());
-        metas + COPIES + if directory { COPIES } else { 0 }
-    }
-
-    fn groups(self, file_pages: u32) -> u32 {
-        file_pages.div_ceil(self.group_pages())
-    }
 }
 
 impl SpaceMap {
@@ -209,12 +139,8 @@ impl SpaceMap {
         let words = geometry.group_pages() as usize / 64;
         for index in geometry.groups(from)..geometry.groups(to) {
             let zeros = || vec![0u64; words];
-            let mut group = Group {
-                current: zeros(),
-                metas: [zeros(), zeros()],
-                held: zeros(),
-                dirty: true,
-            };
+            let mut group =
+                Group { current: zeros(), metas: [zeros(), zeros()], held: zeros(), dirty: true };
             for page in 0..geometry.fixed_pages(index) {
                 set(&mut group.current, page);
             }
@@ -308,7 +234,7 @@ impl SpaceMap {
                     }
                 }
             }
-            !pinned
+            pinned
         });
     }
 
@@ -427,7 +353,7 @@ impl SpaceMap {
             let known = |entries: &Vec<GroupEntry>| entries.get(at).map(|entry| entry.copy);
             let copy = free_copy(known(&self.meta_entries[0]), known(&self.meta_entries[1]));
             let group = &self.groups[&index];
-            let page = encode_bitmap(group, index, epoch, self.page_bytes);
+            let page = encode_bitmap(&group.current, index, epoch, self.page_bytes);
             write(geometry.bitmap_page(index, copy), &page)?;
             self.entries[at].crc = crc32fast::hash(&page);
             self.entries[at].copy = copy;
@@ -438,7 +364,7 @@ impl SpaceMap {
             let copy =
                 free_copy(known(&self.meta_directories[0]), known(&self.meta_directories[1]));
             let number_u32 = u32::try_from(number).expect("invariant: at most 500 directories");
-            let page = self.encode_directory(number_u32, epoch);
+            let page = encode_directory(&self.entries, number_u32, epoch, self.page_bytes);
             write(geometry.directory_page(number_u32, copy), &page)?;
             self.directories[number] = DirectoryRef { crc: crc32fast::hash(&page), copy };
         }
@@ -454,21 +380,6 @@ impl SpaceMap {
             group.dirty = false;
         }
         self.extents.clear();
-    }
-
-    fn encode_directory(&self, number: u32, epoch: Epoch) -> Vec<u8> {
-        let groups = self.geometry().directory_groups() as usize;
-        let mut page = vec![0; self.page_bytes];
-        page[0] = PageKind::SpaceDirectory as u8;
-        put_u32(&mut page, 12, number);
-        put_u64(&mut page, 16, epoch.0);
-        let entries = self.entries.iter().skip(number as usize * groups).take(groups);
-        for (index, entry) in entries.enumerate() {
-            put_u32(&mut page, CONTENT_AT + index * 8, entry.crc);
-            let copy_and_free = entry.copy << COPY_SHIFT | entry.free;
-            put_u32(&mut page, CONTENT_AT + index * 8 + 4, copy_and_free);
-        }
-        page
     }
 
     /// True when the map of the meta page in `slot` marks the page as in use: for the verifier.
@@ -537,77 +448,187 @@ fn collect_free(group: &Group, start: u32, end: u32, extents: &mut Vec<Extent>) 
     extents.extend(open);
 }
 
-fn encode_bitmap(group: &Group, index: u32, epoch: Epoch, page_bytes: usize) -> Vec<u8> {
-    let mut page = vec![0; page_bytes];
-    page[0] = PageKind::SpaceBitmap as u8;
-    put_u32(&mut page, 12, index);
-    put_u64(&mut page, 16, epoch.0);
-    for (word, at) in group.current.iter().zip((CONTENT_AT..).step_by(8)) {
-        put_u64(&mut page, at, *word);
-    }
-    page
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Lsn, PageId, TxnId};
+    use crate::io::sim::SimDisk;
+    use crate::io::{Host, OpenMode};
+    use crate::page::BucketRecord;
+    use crate::sync::Arc;
+    use crate::wal::Position;
+    use std::path::Path;
 
-fn read_bitmap(memory: &PageMemory, group: u32, entry: GroupEntry) -> Result<Vec<u64>> {
-    let geometry = Geometry::new(memory.page_bytes());
-    let page = geometry.bitmap_page(group, entry.copy);
-    let bytes = read_fixed(memory, page, entry.crc, PageKind::SpaceBitmap as u8, group)?;
-    let words = bytes[CONTENT_AT..].as_chunks::<8>().0;
-    Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
-}
-
-fn read_entries(memory: &PageMemory, meta: &Meta) -> Result<Vec<GroupEntry>> {
-    let geometry = Geometry::new(meta.page_bytes);
-    let groups = geometry.groups(meta.file_pages);
-    let expected = groups.div_ceil(geometry.directory_groups()) as usize;
-    if meta.directories.len() != expected {
-        let found = meta.directories.len().to_string();
-        let expected = format!("{expected} space directories");
-        return Err(Error::corrupt(memory.path(), meta.slot() as u64, expected, found));
+    /// A file of its own for the map's pages, and the metas of the checkpoints so far.
+    struct Rig {
+        memory: PageMemory,
+        map: SpaceMap,
+        metas: Vec<Meta>,
     }
-    let mut entries = Vec::new();
-    for (number, directory) in (0..).zip(&meta.directories) {
-        let page = geometry.directory_page(number, directory.copy);
-        let bytes = read_fixed(memory, page, directory.crc, PageKind::SpaceDirectory as u8, number)?;
-        let rest = (groups - number * geometry.directory_groups()) as usize;
-        for index in 0..rest.min(geometry.directory_groups() as usize) {
-            let crc = get_u32(&bytes, CONTENT_AT + index * 8);
-            let word = get_u32(&bytes, CONTENT_AT + index * 8 + 4);
-            let (copy, free) = (word >> COPY_SHIFT, word & FREE_MASK);
-            entries.push(GroupEntry { crc, copy, free });
+
+    const PAGE_BYTES: usize = 4096;
+
+    impl Rig {
+        fn new() -> Rig {
+            let disk = SimDisk::new(1);
+            disk.set_reserve_bytes_max(8 << 20);
+            let path = Path::new("data");
+            let file = disk.open(path, OpenMode::CreateNew).unwrap();
+            file.set_len(64 << 20).unwrap();
+            let file = Arc::clone(&file);
+            let memory = PageMemory::new(&disk, file, path, PAGE_BYTES, 8 << 20, 1 << 20).unwrap();
+            let mut rig = Rig { memory, map: SpaceMap::empty(PAGE_BYTES), metas: Vec::new() };
+            rig.checkpoint();
+            rig
+        }
+
+        /// Writes what changed, as a checkpoint does.
+        fn checkpoint(&mut self) {
+            let memory = &self.memory;
+            let number = self.metas.len() as u64;
+            self.map
+                .write_changed(Epoch(number), &mut |page, bytes| {
+                    let at = u64::from(page) * PAGE_BYTES as u64;
+                    memory
+                        .file()
+                        .write_at(bytes, at)
+                        .map_err(|e| Error::io("write", "d".as_ref(), e))
+                })
+                .unwrap();
+            let meta = Meta {
+                page_bytes: PAGE_BYTES,
+                database_id: [0; 16],
+                checkpoint: number,
+                epoch: Epoch(number),
+                txn: TxnId(number),
+                clock_ms: 0,
+                log: Position { segment: 1, offset: 4096, lsn: Lsn(1) },
+                clean: false,
+                file_pages: self.map.file_pages(),
+                buckets: BucketRecord::EMPTY,
+                system: BucketRecord::EMPTY,
+                directories: self.map.directories(),
+            };
+            self.map.committed(meta.slot());
+            self.metas.push(meta);
+        }
+
+        fn reopen(&mut self) {
+            let newest = self.metas.last().unwrap();
+            let other = self.metas.len().checked_sub(2).map(|index| &self.metas[index]);
+            self.map = SpaceMap::open(&self.memory, newest, other).unwrap();
+        }
+
+        fn begin(&mut self, freed: &[(u32, u64)], readers: &[u64]) {
+            let freed: Vec<Retired> = freed
+                .iter()
+                .map(|&(page, at)| Retired {
+                    id: PageId(page),
+                    count: 1,
+                    born: Epoch(0),
+                    freed: Epoch(at),
+                })
+                .collect();
+            let readers: Vec<Epoch> = readers.iter().map(|&epoch| Epoch(epoch)).collect();
+            self.map.begin(&self.memory, &freed, &readers).unwrap();
+        }
+
+        fn take(&mut self, want: u32, exact: bool) -> Option<Extent> {
+            self.map.take(&self.memory, want, exact).unwrap()
         }
     }
-    Ok(entries)
-}
 
-/// Reads one bitmap or directory page and verifies it.
-fn read_fixed(
-    memory: &PageMemory,
-    page: u32,
-    crc: u32,
-    kind: u8,
-    number: u32,
-) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; memory.page_bytes()];
-    let offset = u64::from(page) * memory.page_bytes() as u64;
-    let damaged = |expected: String, found: String| {
-        Err(Error::corrupt(memory.path(), u64::from(page), expected, found))
-    };
-    if let Err(error) = memory.file().read_at(&mut bytes, offset) {
-        return match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => {
-                damaged("a space map page".to_owned(), "end of file".to_owned())
+    #[test]
+    fn a_freed_page_is_not_reused_while_either_meta_reaches_it() {
+        for reopen in [false, true] {
+            let mut rig = Rig::new();
+            rig.map.grow(&rig.memory, 4).unwrap();
+            rig.begin(&[], &[]);
+            let first = rig.take(4, true).unwrap();
+            assert_eq!(first, Extent { start: 8, count: 4 });
+            rig.checkpoint();
+            // Freed for the next root: the meta just written still reaches it, and stays one of
+            // the two for one checkpoint more.
+            rig.begin(&[(8, 2)], &[]);
+            assert_eq!(rig.take(1, true), None);
+            rig.checkpoint();
+            if reopen {
+                rig.reopen();
             }
-            _ => Err(Error::io("read", memory.path(), error)),
-        };
+            rig.begin(&[], &[]);
+            assert_eq!(rig.take(1, true), None, "the older meta reaches page 8");
+            rig.checkpoint();
+            if reopen {
+                rig.reopen();
+            }
+            rig.begin(&[], &[]);
+            assert_eq!(rig.take(1, true), Some(Extent { start: 8, count: 1 }));
+        }
     }
-    let found = crc32fast::hash(&bytes);
-    if found != crc {
-        return damaged(format!("checksum {crc:08x}"), format!("{found:08x}"));
+
+    #[test]
+    fn a_freed_page_is_not_reused_while_a_reader_reaches_it() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 2).unwrap();
+        rig.begin(&[], &[]);
+        rig.take(2, true).unwrap();
+        rig.checkpoint();
+        rig.begin(&[(8, 5), (9, 3)], &[4]);
+        for _ in 0..3 {
+            rig.checkpoint();
+            rig.begin(&[], &[4]);
+        }
+        assert_eq!(rig.take(2, false), Some(Extent { start: 9, count: 1 }), "page 8 is held");
+        rig.checkpoint();
+        rig.begin(&[], &[5]);
+        assert_eq!(rig.take(2, false), Some(Extent { start: 8, count: 1 }));
     }
-    if bytes[0] != kind || get_u32(&bytes, 12) != number {
-        let found = format!("kind {}, number {}", bytes[0], get_u32(&bytes, 12));
-        return damaged(format!("kind {kind}, number {number}"), found);
+
+    #[test]
+    fn what_is_taken_and_put_back_is_free_again() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 100).unwrap();
+        rig.begin(&[], &[]);
+        assert_eq!(rig.map.free_pages(), 100);
+        let taken = rig.take(30, true).unwrap();
+        assert_eq!(rig.map.free_pages(), 70);
+        rig.map.put_back(taken);
+        assert_eq!(rig.map.free_pages(), 100);
+        rig.checkpoint();
+        rig.reopen();
+        assert_eq!(rig.map.free_pages(), 100);
+        rig.begin(&[], &[]);
+        assert_eq!(rig.take(100, true), Some(Extent { start: 8, count: 100 }));
     }
-    Ok(bytes)
+
+    #[test]
+    fn growth_into_a_new_group_keeps_its_fixed_pages() {
+        let mut rig = Rig::new();
+        let group_pages = Geometry::new(PAGE_BYTES).group_pages();
+        let add = rig.map.growth_for(group_pages - 8).unwrap();
+        rig.map.grow(&rig.memory, add).unwrap();
+        assert_eq!(rig.map.file_pages(), group_pages);
+        rig.begin(&[], &[]);
+        rig.take(group_pages - 8, true).unwrap();
+        assert_eq!(rig.map.growth_for(1), Some(4), "three copies of the bitmap, and the page");
+        assert_eq!(rig.map.growth_for(group_pages), None);
+        rig.map.grow(&rig.memory, 4).unwrap();
+        assert_eq!(rig.take(1, true), Some(Extent { start: group_pages + 3, count: 1 }));
+        assert!(rig.map.is_fixed(group_pages + 2) && !rig.map.is_fixed(group_pages + 3));
+        rig.checkpoint();
+        rig.reopen();
+        assert_eq!(rig.map.free_pages(), 0);
+    }
+
+    #[test]
+    fn every_copy_of_the_map_is_verified() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 10).unwrap();
+        rig.checkpoint();
+        let newest = rig.metas.last().unwrap();
+        let directory = newest.directories[0];
+        let page = Geometry::new(PAGE_BYTES).directory_page(0, directory.copy);
+        rig.memory.file().write_at(&[1], u64::from(page) * PAGE_BYTES as u64 + 77).unwrap();
+        assert!(SpaceMap::open(&rig.memory, newest, None).unwrap_err().is_corrupt());
+    }
 }

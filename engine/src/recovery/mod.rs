@@ -231,11 +231,7 @@ fn assemble(
         group_floor: Epoch(0),
         record: Vec::new(),
     };
-    let queue = CommitQueue {
-        unpublished: VecDeque::new(),
-        published: root,
-        position: newest.log,
-    };
+    let queue = CommitQueue { unpublished: VecDeque::new(), published: root, position: newest.log };
     let older_log = other.map_or(newest.log, |other| other.log);
     let file_state = FileState { space, newest: newest.clone(), older_log };
     Ok(Arc::new(Store {

@@ -169,3 +169,84 @@ impl<'a, P: Pages> Audit<'a, '_, P> {
         self.pages.damaged(page, &expected, format!("\"{}\"", bound.escape_ascii()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::insert;
+    use super::super::page_store::PageStore;
+    use super::super::pages::{PagesMut, Tree};
+    use super::*;
+    use crate::page::{Entry, InteriorMut, LeafMut};
+
+    fn entry(key: &[u8]) -> Entry<'_> {
+        Entry { key, payload: Payload::Value(&[1; 300]), expires_at: 0 }
+    }
+
+    /// A root and its leaves.
+    fn tree() -> (PageStore, Tree, Vec<PageRef>) {
+        let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
+        for number in 0..100u32 {
+            insert(&mut store, &mut tree, &entry(&number.to_be_bytes())).unwrap();
+        }
+        let root = Interior::new(store.page(tree.root).unwrap());
+        let leaves = (0..=root.count()).map(|index| root.child(index)).collect();
+        (store, tree, leaves)
+    }
+
+    fn verdict(store: &PageStore, tree: &Tree) -> String {
+        audit(store, tree.root(), &mut |_| Ok(())).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_sound_tree_passes() {
+        let (store, tree, leaves) = tree();
+        let counts = store.audit(tree.root()).unwrap();
+        assert_eq!((counts.entries, counts.leaves), (100, leaves.len() as u64));
+        assert_eq!((counts.interiors, counts.height), (1, 2));
+    }
+
+    #[test]
+    fn swapped_leaves_are_found() {
+        let (mut store, tree, leaves) = tree();
+        let mut root = InteriorMut::new(store.page_mut(tree.root.id, 1));
+        root.set_child(2, leaves[3]);
+        root.set_child(3, leaves[2]);
+        assert!(verdict(&store, &tree).contains("expected keys above"));
+    }
+
+    #[test]
+    fn a_key_on_the_wrong_side_of_a_separator_is_found() {
+        let (mut store, tree, leaves) = tree();
+        let first = Leaf::new(store.page(leaves[2]).unwrap()).key(0).to_vec();
+        let mut leaf = LeafMut::new(store.page_mut(leaves[1].id, 1));
+        leaf.remove(0);
+        let index = leaf.view().count();
+        assert!(leaf.insert(index, &entry(&first)));
+        assert!(verdict(&store, &tree).contains("expected keys above"));
+    }
+
+    #[test]
+    fn a_page_of_another_level_is_found_and_no_loop_is_followed() {
+        let (mut store, tree, _) = tree();
+        let root = tree.root;
+        InteriorMut::new(store.page_mut(root.id, 1)).set_child(0, root);
+        let expected = "expected a tree page of level 0, found kind 2 level 1";
+        assert!(verdict(&store, &tree).contains(expected));
+        assert!(super::super::get(&store, tree.root(), b"").unwrap_err().is_corrupt());
+    }
+
+    #[test]
+    fn an_empty_leaf_is_found() {
+        let (mut store, tree, leaves) = tree();
+        let epoch = store.epoch();
+        LeafMut::init(store.page_mut(leaves[1].id, 1), epoch);
+        assert!(verdict(&store, &tree).contains("expected a leaf with entries, found none"));
+    }
+
+    #[test]
+    fn a_page_that_contradicts_itself_is_found() {
+        let (mut store, tree, leaves) = tree();
+        store.raw(leaves[1].id)[12] = 1;
+        assert!(verdict(&store, &tree).contains("reserved bytes of the header"));
+    }
+}

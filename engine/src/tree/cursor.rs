@@ -211,10 +211,6 @@ impl<'a, P: Pages> Cursor<'a, P> {
             };
             self.steps[depth].index = aside;
             self.descend(interior.child(aside), level - 1, aim)?;
-            // A scan that has come to its second leaf will likely come to the next.
-            if level == 1 && aside < interior.count() {
-                self.pages.will_read(interior.child(aside + 1));
-            }
             return Ok(true);
         }
         Ok(false)
@@ -232,5 +228,82 @@ impl<'a, P: Pages> Cursor<'a, P> {
             self.leave(Place::Failed);
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::insert;
+    use super::super::page_store::PageStore;
+    use super::super::pages::Tree;
+    use super::*;
+    use crate::page::{LeafBuilder, Payload};
+
+    fn entry(key: &[u8]) -> Entry<'_> {
+        Entry { key, payload: Payload::Value(&[1; 300]), expires_at: 0 }
+    }
+
+    #[test]
+    fn a_cursor_turns_round_at_both_ends() {
+        let keys = [b"a", b"b", b"c"];
+        let mut builder = LeafBuilder::new();
+        keys.iter().for_each(|key| builder.push(&entry(*key)));
+        let (image, store) = (builder.image(), PageStore::new(4096));
+        let mut cursor = Cursor::new(&store, Root::Image(&image));
+        assert_eq!(cursor.prev().unwrap(), None);
+        for _ in 0..2 {
+            for key in keys {
+                assert_eq!(cursor.next().unwrap(), Some(entry(key)));
+            }
+            assert_eq!(cursor.next().unwrap(), None);
+            assert_eq!(cursor.next().unwrap(), None);
+            for key in keys.iter().rev() {
+                assert_eq!(cursor.prev().unwrap(), Some(entry(*key)));
+            }
+            assert_eq!(cursor.prev().unwrap(), None);
+            assert_eq!(cursor.prev().unwrap(), None);
+        }
+        assert_eq!(cursor.seek(b"bb").unwrap(), Some(entry(b"c")));
+        assert_eq!(cursor.seek(b"d").unwrap(), None);
+        assert_eq!(cursor.prev().unwrap(), Some(entry(b"c")));
+        assert_eq!(cursor.seek_to_first().unwrap(), Some(entry(b"a")));
+        assert_eq!(cursor.seek_to_last().unwrap(), Some(entry(b"c")));
+        assert_eq!(cursor.current(), Some(entry(b"c")));
+    }
+
+    #[test]
+    fn an_empty_tree_has_no_entry_either_way() {
+        let store = PageStore::new(4096);
+        let mut cursor = Cursor::new(&store, Root::Empty);
+        assert_eq!(cursor.next().unwrap(), None);
+        assert_eq!(cursor.prev().unwrap(), None);
+        assert_eq!(cursor.seek(b"k").unwrap(), None);
+        assert_eq!(cursor.seek_to_first().unwrap(), None);
+        assert_eq!(cursor.seek_to_last().unwrap(), None);
+    }
+
+    #[test]
+    fn after_damage_there_is_nothing_until_the_next_seek() {
+        let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
+        for number in 0..100u32 {
+            insert(&mut store, &mut tree, &entry(&number.to_be_bytes())).unwrap();
+        }
+        let middle = Interior::new(store.page(tree.root).unwrap()).child(4);
+        let kind = std::mem::replace(&mut store.raw(middle.id)[0], 9);
+        let mut cursor = Cursor::new(&store, tree.root());
+        let error = loop {
+            match cursor.next() {
+                Ok(entry) => assert!(entry.is_some()),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_corrupt());
+        assert!(error.to_string().contains("a tree page of level 0, found kind 9 level 0"));
+        assert_eq!(cursor.current(), None);
+        assert_eq!(cursor.next().unwrap(), None);
+        assert_eq!(cursor.prev().unwrap(), None);
+        assert_eq!(cursor.seek(&0u32.to_be_bytes()).unwrap().unwrap().key, 0u32.to_be_bytes());
+        store.raw(middle.id)[0] = kind;
+        store.audit(tree.root()).unwrap();
     }
 }

@@ -108,8 +108,7 @@ pub(super) fn leaf_cut(sequence: &Sequence<'_>, edge: Edge, page_bytes: usize) -
     if let Some(cut) = at_edge.filter(fits) {
         return Some(cut);
     }
-    let separator_len =
-        |cut: &usize| common_prefix_len(sequence.key(*cut - 1), sequence.key(*cut));
+    let separator_len = |cut: &usize| common_prefix_len(sequence.key(*cut - 1), sequence.key(*cut));
     (1..count)
         .filter(|cut| (total / 3..=total - total / 3).contains(&ends[*cut - 1]) && fits(cut))
         .min_by_key(|cut| (separator_len(cut), off_middle(cut)))
@@ -120,8 +119,7 @@ pub(super) fn leaf_cut(sequence: &Sequence<'_>, edge: Edge, page_bytes: usize) -
 pub(super) fn interior_cut(builder: &InteriorBuilder, edge: Edge, page_bytes: usize) -> usize {
     let count = builder.count();
     let fits = |cut: usize| {
-        builder.used_bytes(0..cut) <= page_bytes
-            && builder.used_bytes(cut + 1..count) <= page_bytes
+        builder.used_bytes(0..cut) <= page_bytes && builder.used_bytes(cut + 1..count) <= page_bytes
     };
     let at_edge = match edge {
         Edge::Left => Some(1),

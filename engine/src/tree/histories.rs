@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::page_store::PageStore;
-use super::pages::PagesMut;
-use super::{Cursor, Replaced, Root, Tree, get, insert, remove, replace_payload_in_place};
+use super::{Cursor, Replaced, Tree, get, insert, remove, replace_payload_in_place};
 use crate::ids::{PageId, PageRef};
 use crate::limits::{inline_bucket_bytes_max, inline_bytes_max, key_bytes_max};
 use crate::page::{BucketRecord, Entry, LeafBuilder, Payload};

@@ -32,9 +32,9 @@ mod split;
 pub(crate) mod walk;
 
 #[cfg(test)]
-mod page_store;
-#[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod page_store;
 
 pub(crate) use audit::{AuditCounts, Seen, audit};
 pub(crate) use bulk::BulkBuilder;

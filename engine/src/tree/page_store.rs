@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::pages::{Pages, PagesMut, Root};
 use super::audit::{AuditCounts, Seen, audit};
+use super::pages::{Pages, PagesMut, Root};
 use crate::codec::crc32;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
@@ -147,7 +147,9 @@ impl PagesMut for PageStore {
             return Err(Error::from(full));
         };
         self.budget = budget;
-        if count == 1 && let Some(index) = self.free.pop() {
+        if count == 1
+            && let Some(index) = self.free.pop()
+        {
             self.slots[index].state = State::Owned;
             return Ok(PageId::arena(index as u32));
         }

@@ -22,12 +22,6 @@ pub(crate) trait Pages {
 
     /// A typed error for a tree page that contradicts its parent (wrong level, too deep ...).
     fn damaged(&self, page: PageRef, expected: &str, found: String) -> Error;
-
-    /// A hint that the first bytes of a page will be read soon. Never reads from a disk.
-    #[inline]
-    fn will_read(&self, page: PageRef) {
-        let _ = page;
-    }
 }
 
 /// The one writer's view.

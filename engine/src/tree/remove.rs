@@ -82,7 +82,8 @@ fn join_neighbour<P: PagesMut>(
 ) -> Result<bool> {
     let page_bytes = pages.page_bytes();
     let bytes = pages.page(page)?;
-    let used = if level == 0 { Leaf::new(bytes).used_bytes() } else { Interior::new(bytes).used_bytes() };
+    let used =
+        if level == 0 { Leaf::new(bytes).used_bytes() } else { Interior::new(bytes).used_bytes() };
     if used >= page_bytes / 4 {
         return Ok(false);
     }
@@ -144,5 +145,63 @@ impl Joined {
             Joined::Leaf(builder) => builder.write(page, born),
             Joined::Interior(builder) => builder.write(0..builder.count(), page, level, born),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::page_store::PageStore;
+    use super::super::{Cursor, get, insert};
+    use super::*;
+    use crate::page::{Entry, Payload};
+
+    fn put(store: &mut PageStore, tree: &mut Tree, number: u32) {
+        let key = number.to_be_bytes();
+        let entry = Entry { key: &key, payload: Payload::Value(&[1; 100]), expires_at: 0 };
+        insert(store, tree, &entry).unwrap();
+    }
+
+    #[test]
+    fn thinned_out_leaves_are_joined() {
+        let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
+        let count = if cfg!(miri) { 200 } else { 20_000 };
+        (0..count).for_each(|number| put(&mut store, &mut tree, number));
+        let before = store.audit(tree.root()).unwrap();
+        for number in (0..count).filter(|number| number % 10 != 0) {
+            assert!(remove(&mut store, &mut tree, &number.to_be_bytes()).unwrap().is_some());
+        }
+        let after = store.audit(tree.root()).unwrap();
+        assert_eq!(after.entries, u64::from(count / 10));
+        assert!(after.leaves * 4 < before.leaves, "{before:?} became {after:?}");
+        assert_eq!(remove(&mut store, &mut tree, b"missing").unwrap(), None);
+    }
+
+    #[test]
+    fn a_sealed_version_stays_readable_while_the_next_is_made() {
+        let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
+        let count = if cfg!(miri) { 100 } else { 2000 };
+        (0..count).for_each(|number| put(&mut store, &mut tree, number));
+        store.seal();
+        let old = tree;
+        for number in 0..count {
+            remove(&mut store, &mut tree, &number.to_be_bytes()).unwrap();
+        }
+        assert_eq!(tree, Tree::EMPTY);
+        let mut cursor = Cursor::new(&store, old.root());
+        for number in 0..count {
+            assert_eq!(cursor.next().unwrap().unwrap().key, number.to_be_bytes());
+        }
+        assert!(cursor.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_missing_key_copies_no_page() {
+        let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
+        (0..100).for_each(|number| put(&mut store, &mut tree, number));
+        store.seal();
+        let before = tree;
+        assert_eq!(remove(&mut store, &mut tree, b"missing").unwrap(), None);
+        assert_eq!(tree, before);
+        assert!(get(&store, tree.root(), &7u32.to_be_bytes()).unwrap().is_some());
     }
 }

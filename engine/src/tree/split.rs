@@ -146,3 +146,116 @@ impl Spare {
         self.pages.into_iter().try_for_each(|id| pages.retire(PageRef::unsealed(id), 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::histories::{Random, SHAPES, Shape};
+    use super::super::page_store::PageStore;
+    use super::super::{Cursor, insert, remove};
+    use super::*;
+    use crate::limits::{inline_bucket_bytes_max, key_bytes_max};
+    use crate::page::{BucketRecord, LeafBuilder, Payload};
+
+    fn entry<'a>(key: &'a [u8], value: &'a [u8]) -> Entry<'a> {
+        Entry { key, payload: Payload::Value(value), expires_at: 0 }
+    }
+
+    /// How full the leaves are, in percent, after inserting in this order.
+    fn fill(keys: impl Iterator<Item = Vec<u8>>) -> u64 {
+        let (mut store, mut tree) = (PageStore::new(8192), Tree::EMPTY);
+        for key in keys {
+            insert(&mut store, &mut tree, &entry(&key, &[1; 150])).unwrap();
+        }
+        let counts = store.audit(tree.root()).unwrap();
+        counts.leaf_bytes * 100 / (counts.leaves * 8192)
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "needs many pages to mean anything")]
+    fn loads_in_order_fill_pages_and_random_loads_fill_two_thirds() {
+        let counter = |number: u64| format!("user:{number:019}").into_bytes();
+        assert!(fill((0..20_000).map(counter)) >= 97);
+        assert!(fill((0..20_000).rev().map(counter)) >= 97);
+        let mut random = Random(1);
+        let fill = fill((0..20_000).map(|_| Shape::Random24.key(&mut random, 8192)));
+        assert!((64..75).contains(&fill), "{fill} %");
+    }
+
+    #[test]
+    fn an_entry_too_large_for_both_neighbours_gets_a_leaf_of_its_own() {
+        let page_bytes = 4096;
+        let image_bytes = inline_bucket_bytes_max(page_bytes);
+        let record = |byte: u8| {
+            let mut builder = LeafBuilder::new();
+            let value = vec![byte; image_bytes - builder.used_bytes() - 6 - 4];
+            builder.push(&entry(b"", &value));
+            assert_eq!(builder.image().len(), image_bytes);
+            let bucket = BucketRecord { entries: 1, ..BucketRecord::EMPTY };
+            [&bucket.encode()[..], &builder.image()].concat()
+        };
+        let key = |byte: u8, len: usize| [&[byte][..], &vec![b'k'; len - 1]].concat();
+        let (mut store, mut tree) = (PageStore::new(page_bytes), Tree::EMPTY);
+        // Two that fill a leaf, then one of half a leaf between them, then it grows again.
+        for (byte, len) in [(b'a', 900), (b'c', 900), (b'b', key_bytes_max(page_bytes))] {
+            let (key, record) = (key(byte, len), record(byte));
+            let entry = Entry { key: &key, payload: Payload::Bucket(&record), expires_at: 1 };
+            insert(&mut store, &mut tree, &entry).unwrap();
+            store.seal();
+        }
+        let counts = store.audit(tree.root()).unwrap();
+        assert_eq!((counts.entries, counts.leaves), (3, 3));
+    }
+
+    #[test]
+    fn a_replaced_entry_that_grows_splits_its_leaf() {
+        let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
+        let key = |byte: u8| [byte; 20];
+        for byte in 0..30 {
+            insert(&mut store, &mut tree, &entry(&key(byte), &[byte; 90])).unwrap();
+        }
+        for byte in 0..30 {
+            insert(&mut store, &mut tree, &entry(&key(byte), &[byte; 1000])).unwrap();
+            store.audit(tree.root()).unwrap();
+        }
+        assert_eq!(tree.entries, 30);
+        let mut cursor = Cursor::new(&store, tree.root());
+        for byte in 0..30 {
+            assert_eq!(cursor.next().unwrap(), Some(entry(&key(byte), &[byte; 1000])));
+        }
+    }
+
+    #[test]
+    fn without_memory_a_change_fails_and_leaves_the_tree_as_it_was() {
+        for shape in SHAPES {
+            println!("shape {shape:?}");
+            let mut random = Random(9);
+            let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
+            for _ in 0..if cfg!(miri) { 20 } else { 700 } {
+                let key = shape.key(&mut random, 4096);
+                let before = tree.entries;
+                let is_there = super::super::get(&store, tree.root(), &key).unwrap().is_some();
+                if random.below(4) == 0 {
+                    store.seal();
+                }
+                for budget in 0.. {
+                    store.budget = budget;
+                    let value = vec![1; random.below(400)];
+                    match insert(&mut store, &mut tree, &entry(&key, &value)) {
+                        Ok(_) => break,
+                        Err(error) => assert!(error.is_full()),
+                    }
+                    assert_eq!(tree.entries, before);
+                    let counts = store.audit(tree.root()).unwrap();
+                    assert_eq!(counts.entries, before);
+                    let found = super::super::get(&store, tree.root(), &key).unwrap();
+                    assert_eq!(found.is_some(), is_there);
+                }
+                store.budget = usize::MAX;
+                store.audit(tree.root()).unwrap();
+                if random.below(3) == 0 {
+                    remove(&mut store, &mut tree, &key).unwrap();
+                }
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Never looks at entries: overflow runs and nested buckets are for the caller to follow, through
 //! `page::references`. Invariants:
-//! 1. Every page not skipped is entered once and left once, its children in between.
+//! 1. Every page not passed over is entered once and left once, its children in between.
 //! 2. After an error the walk is over.
 
 use super::pages::Pages;
@@ -49,7 +49,7 @@ impl<'a, P: Pages> Walk<'a, P> {
     }
 
     /// Passes over the children of the page just entered, and over leaving it.
-    pub(crate) fn skip(&mut self) {
+    pub(crate) fn pass_over(&mut self) {
         self.open = self.open.saturating_sub(1);
     }
 
@@ -93,5 +93,76 @@ impl<P: Pages> Iterator for Walk<'_, P> {
             self.stage = Stage::End;
         }
         visit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::insert;
+    use super::super::page_store::PageStore;
+    use super::super::pages::Tree;
+    use super::*;
+    use crate::page::{Entry, Payload, references};
+
+    fn tree_of_three_levels(store: &mut PageStore) -> Tree {
+        let mut tree = Tree::EMPTY;
+        for number in 0..40u8 {
+            // Separators of a kilobyte: four children fill a page.
+            let key = [&[b'k'; 1000][..], &[number]].concat();
+            let entry = Entry { key: &key, payload: Payload::Value(b""), expires_at: 0 };
+            insert(store, &mut tree, &entry).unwrap();
+        }
+        tree
+    }
+
+    #[test]
+    fn children_come_between_entering_and_leaving() {
+        let mut store = PageStore::new(4096);
+        let tree = tree_of_three_levels(&mut store);
+        let mut open: Vec<(PageRef, u8)> = Vec::new();
+        let mut pages = 0;
+        for visit in Walk::new(&store, tree.root) {
+            match visit.unwrap() {
+                Visit::Enter(page, level) => {
+                    if let Some((parent, parent_level)) = open.last() {
+                        assert_eq!(*parent_level, level + 1);
+                        let bytes = store.page(*parent).unwrap();
+                        assert!(references(bytes).any(|reference| reference.page == page));
+                    }
+                    open.push((page, level));
+                    pages += 1;
+                }
+                Visit::Leave(page, level) => assert_eq!(open.pop(), Some((page, level))),
+            }
+        }
+        assert!(open.is_empty());
+        assert_eq!(pages, store.pages_in_use());
+        assert_eq!(Walk::new(&store, PageRef::NONE).count(), 0);
+    }
+
+    #[test]
+    fn pages_passed_over_are_neither_opened_nor_left() {
+        let mut store = PageStore::new(4096);
+        let tree = tree_of_three_levels(&mut store);
+        let height = store.audit(tree.root()).unwrap().height as u8;
+        assert!(height >= 3);
+        let mut walk = Walk::new(&store, tree.root);
+        let mut lowest = u8::MAX;
+        let (mut entered, mut left) = (0, 0);
+        while let Some(visit) = walk.next() {
+            match visit.unwrap() {
+                Visit::Enter(_, level) => {
+                    lowest = lowest.min(level);
+                    entered += 1;
+                    if level == height - 2 {
+                        walk.pass_over();
+                    }
+                }
+                Visit::Leave(..) => left += 1,
+            }
+        }
+        assert_eq!(lowest, height - 2);
+        assert_eq!(left, 1, "the root alone");
+        assert!(entered > 2);
     }
 }

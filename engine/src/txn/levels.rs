@@ -43,11 +43,7 @@ impl Level {
 
     /// What the parent or the root says of it.
     pub(crate) fn record(&self) -> BucketRecord {
-        BucketRecord {
-            root: self.tree.root,
-            entries: self.tree.entries,
-            sequence: self.sequence,
-        }
+        BucketRecord { root: self.tree.root, entries: self.tree.entries, sequence: self.sequence }
     }
 }
 

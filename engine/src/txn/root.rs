@@ -10,9 +10,9 @@
 
 use crate::ids::{Epoch, PageId, PageRef, TxnId};
 use crate::page::BucketRecord;
-use crate::sync::atomic::{AtomicU64, Ordering};
 #[cfg(loom)]
 use crate::sync::atomic::fence;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// One version of the database, as the writer knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,11 +83,7 @@ impl Published {
         let root = PublishedRoot {
             epoch: Epoch(word(0)),
             txn: TxnId(word(1)),
-            buckets: BucketRecord {
-                root: unpack(word(2)),
-                entries: word(3),
-                sequence: word(4),
-            },
+            buckets: BucketRecord { root: unpack(word(2)), entries: word(3), sequence: word(4) },
         };
         (number, root)
     }

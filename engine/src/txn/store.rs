@@ -225,9 +225,7 @@ impl Store {
 
     /// The log, or the error that a write to a read-only database gets.
     pub(crate) fn wal(&self) -> Result<&Wal> {
-        self.wal
-            .get()
-            .ok_or_else(|| Error::from(ErrorKind::ReadOnly { path: self.dir.clone() }))
+        self.wal.get().ok_or_else(|| Error::from(ErrorKind::ReadOnly { path: self.dir.clone() }))
     }
 
     /// Makes the newest root whose record is durable visible to readers. The log calls this, one

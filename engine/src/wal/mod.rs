@@ -34,7 +34,7 @@ mod segment;
 mod writer;
 
 #[cfg(test)]
-mod faulty;
+mod fixture;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ pub(crate) struct WalOptions {
 
 impl Default for WalOptions {
     fn default() -> WalOptions {
-        WalOptions { segment_bytes_max: 64 << 20, spares_max: WAL_SPARES_MAX }
+        WalOptions { segment_bytes_max: 32 << 20, spares_max: WAL_SPARES_MAX }
     }
 }
 
@@ -142,8 +142,8 @@ impl Wal {
     /// Opens the log and replays every whole record from `from` on. `clean` says that the log was
     /// closed with `from` at its end; where the files agree, nothing is scanned.
     ///
-    /// Changes nothing but to remove files whose preparation was cut short, so that it can be cut
-    /// short itself and repeated.
+    /// Changes nothing but to remove files that hold no segment, so that it can be cut short itself
+    /// and repeated.
     pub(crate) fn open(
         host: Arc<dyn Host>,
         dir: &Path,
@@ -153,9 +153,23 @@ impl Wal {
         options: WalOptions,
         replay: Replay<'_>,
     ) -> Result<Wal> {
-        let request = recover::Request { dir, database_id, from, clean };
+        let request = recover::Request { dir, database_id, from, clean, read_only: false };
         let segments = recover::recover(&*host, &request, replay)?;
         Ok(Wal::new(Log::new(host, dir, database_id, options, segments)))
+    }
+
+    /// Replays like [`Wal::open`] from files that may not be writable, changes nothing, and returns
+    /// where the log ends.
+    pub(crate) fn read_only(
+        host: &dyn Host,
+        dir: &Path,
+        database_id: [u8; 16],
+        from: Position,
+        clean: bool,
+        replay: Replay<'_>,
+    ) -> Result<Position> {
+        let request = recover::Request { dir, database_id, from, clean, read_only: true };
+        recover::recover(host, &request, replay).map(|segments| segments.end())
     }
 
     fn new(log: Log) -> Wal {
@@ -307,17 +321,18 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::faulty::{Disk, commit, create, nothing, open};
+    use super::fixture::{commit, create, create_with, fail_at, nothing, open};
     use super::*;
+    use crate::io::sim::SimDisk;
 
     #[test]
     fn a_failure_of_any_operation_loses_nothing_that_was_acknowledged() {
         let rounds = 8_u8;
         for forever in [false, true] {
             for number in 1.. {
-                let disk = Disk::new(number);
+                let disk = SimDisk::new(number);
                 let wal = create(&disk);
-                disk.fail_at(number, forever);
+                fail_at(&disk, number, forever);
                 let mut acknowledged = Vec::new();
                 let mut uncertain = None;
                 for n in 0..rounds {
@@ -337,8 +352,8 @@ mod tests {
                         }
                     }
                 }
-                let reached = disk.has_failed();
-                for disk in [disk.after_power_cut(), disk.after_kill()] {
+                let reached = disk.stats().faults > 0;
+                for disk in [disk.crash(1), disk.fork()] {
                     let (_, found) = open(&disk, Position::START).unwrap();
                     let mut all = acknowledged.clone();
                     all.extend(uncertain.clone());
@@ -355,11 +370,11 @@ mod tests {
     #[test]
     fn creation_fails_cleanly_at_every_operation() {
         for number in 1.. {
-            let disk = Disk::new(1);
-            disk.fail_at(number, true);
+            let disk = SimDisk::new(1);
+            fail_at(&disk, number, true);
             let created =
-                Wal::create(Arc::new(disk.clone()), faulty::dir(), faulty::ID, faulty::SMALL);
-            if !disk.has_failed() {
+                Wal::create(Arc::new(disk.clone()), fixture::dir(), fixture::ID, fixture::SMALL);
+            if !(disk.stats().faults > 0) {
                 created.unwrap();
                 break;
             }
@@ -370,7 +385,7 @@ mod tests {
     #[test]
     fn many_threads_are_published_in_order_and_read_back() {
         let (threads, rounds) = if cfg!(miri) { (2, 3) } else { (8, 300) };
-        let disk = Disk::new(9);
+        let disk = SimDisk::new(9);
         let wal = create(&disk);
         let order = Mutex::new(());
         let published = AtomicU64::new(0);
@@ -397,7 +412,7 @@ mod tests {
             }
         });
         assert!(ends.lock().unwrap().is_sorted());
-        let (_, found) = open(&disk.after_power_cut(), Position::START).unwrap();
+        let (_, found) = open(&disk.crash(1), Position::START).unwrap();
         assert_eq!(found.len(), threads * rounds);
         for id in 0..threads {
             let mine = format!("{id:03}");
@@ -408,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_future_is_ready_after_somebody_flushed() {
-        let wal = create(&Disk::new(1));
+        let wal = create(&SimDisk::new(1));
         let sequence = wal.append(b"a").unwrap();
         assert!(wal.poll(sequence, Waker::noop()).is_pending());
         wal.flush(&nothing).unwrap();
@@ -421,9 +436,9 @@ mod tests {
         if cfg!(miri) {
             return;
         }
-        let disk = Disk::new(1);
+        let disk = SimDisk::new(1);
         let options = WalOptions { segment_bytes_max: 64 << 20, spares_max: 2 };
-        let wal = Wal::create(Arc::new(disk), faulty::dir(), faulty::ID, options).unwrap();
+        let wal = create_with(&disk, options);
         let record = vec![0; 12 << 20];
         for n in 1..=5 {
             wal.reserve(record.len(), &nothing).unwrap();
@@ -434,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_reader_follows_the_running_log_and_notices_recycling() {
-        let disk = Disk::new(2);
+        let disk = SimDisk::new(2);
         let wal = create(&disk);
         let mut reader = wal.reader(Position::START).unwrap();
         let mut late = wal.reader(Position::START).unwrap();

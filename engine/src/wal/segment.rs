@@ -192,7 +192,7 @@ pub(super) fn prepare(
         Ok(SegmentFile { path: path.clone(), file, file_number, bytes })
     });
     if made.is_err() {
-        // One of the two names exists, or none. What stays is removed, or used, at the next open.
+        // One of the two names exists, or none. What stays is removed at the next open.
         let _ = host.remove_file(&temporary);
         let _ = host.remove_file(&path);
     }

@@ -232,7 +232,7 @@ impl Log {
             segments.spares = kept;
             discarded
         };
-        // The caller has the failure that matters; a file that stays is a spare at the next open.
+        // The caller has the failure that matters; a file that stays is removed at the next open.
         let _ = segment::remove(&*self.host, &self.dir, &discarded);
     }
 
@@ -328,31 +328,22 @@ impl Buffer {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::faulty::{Disk, ID, SMALL, commit, create, dir, nothing, open};
+    use super::super::fixture::{
+        ID, SMALL, commit, create, create_with, dir, fail_at, files, limit_space, nothing, open,
+        pseudo_random,
+    };
     use super::super::{Wal, record};
     use super::*;
     use crate::ids::Lsn;
+    use crate::io::sim::SimDisk;
     use crate::limits::WAL_SEGMENT_BYTES_FIRST;
 
     const GROWING: WalOptions = WalOptions { segment_bytes_max: 1 << 20, spares_max: 2 };
 
-    fn create_with(disk: &Disk, options: WalOptions) -> Wal {
-        Wal::create(Arc::new(disk.clone()), dir(), ID, options).unwrap()
-    }
-
-    fn pseudo_random(mut seed: u64) -> impl FnMut(u64) -> u64 {
-        move |below| {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) % below
-        }
-    }
-
     #[test]
     fn records_that_span_frames_and_segments_are_read_back() {
         for lengths in [[3, 50_000, 4], [12_252, 12_252, 12_252], [12_248, 0, 4060], [0, 0, 0]] {
-            let disk = Disk::new(1);
+            let disk = SimDisk::new(1);
             let wal = create(&disk);
             let records: Vec<Vec<u8>> = lengths.iter().map(|len| vec![*len as u8; *len]).collect();
             let bytes = lengths.iter().sum();
@@ -373,7 +364,7 @@ mod tests {
     fn what_was_reserved_is_written_without_new_space() {
         let mut random = pseudo_random(5);
         for options in [SMALL, GROWING] {
-            let disk = Disk::new(2);
+            let disk = SimDisk::new(2);
             let wal = create_with(&disk, options);
             for _ in 0..if cfg!(miri) { 5 } else { 300 } {
                 for _ in 0..=random(4) {
@@ -382,11 +373,11 @@ mod tests {
                     wal.reserve(len, &nothing).unwrap();
                     wal.append(&vec![1; len]).unwrap();
                 }
-                let files = disk.names("");
-                disk.limit_space(Some(0));
+                let before = disk.list_all();
+                limit_space(&disk, 0);
                 wal.flush(&nothing).unwrap();
-                disk.limit_space(None);
-                assert_eq!(disk.names(""), files, "the leader made a file");
+                disk.set_capacity(None);
+                assert_eq!(disk.list_all(), before, "the leader made a file");
                 wal.recycle(wal.end()).unwrap();
             }
         }
@@ -394,19 +385,19 @@ mod tests {
 
     #[test]
     fn a_full_disk_refuses_and_changes_nothing_and_is_forgotten_when_space_returns() {
-        let disk = Disk::new(3);
+        let disk = SimDisk::new(3);
         let wal = create_with(&disk, GROWING);
         commit(&wal, b"before");
-        let (files, stats) = (disk.names(""), wal.stats());
+        let (before, stats) = (disk.list_all(), wal.stats());
         for room in [0, 4096, WAL_SEGMENT_BYTES_FIRST, 6 * WAL_SEGMENT_BYTES_FIRST] {
-            disk.limit_space(Some(room));
+            limit_space(&disk, room);
             let error = wal.reserve(2_000_000, &nothing).unwrap_err();
             assert!(error.is_full(), "{error}");
-            assert_eq!((disk.names(""), wal.stats()), (files.clone(), stats));
+            assert_eq!((disk.list_all(), wal.stats()), (before.clone(), stats));
         }
-        disk.limit_space(Some(0));
+        limit_space(&disk, 0);
         commit(&wal, b"fits");
-        disk.limit_space(None);
+        disk.set_capacity(None);
         commit(&wal, &[5; 2_000_000]);
         let (_, found) = open(&disk, Position::START).unwrap();
         assert_eq!(found, [b"before".to_vec(), b"fits".to_vec(), vec![5; 2_000_000]]);
@@ -414,30 +405,31 @@ mod tests {
 
     #[test]
     fn a_failure_to_prepare_harms_nothing() {
-        let disk = Disk::new(4);
+        let disk = SimDisk::new(4);
         let wal = create(&disk);
         for number in 1.. {
-            disk.fail_at(number, false);
+            disk.reset_stats();
+            fail_at(&disk, number, false);
             let outcome = wal.reserve(30_000, &nothing);
-            if !disk.has_failed() {
+            if !(disk.stats().faults > 0) {
                 outcome.unwrap();
                 break;
             }
             assert!(outcome.is_err());
             assert!(wal.poison().is_none());
         }
-        disk.heal();
+        disk.clear_faults();
         commit(&wal, &[1; 30_000]);
-        let (_, found) = open(&disk.after_power_cut(), Position::START).unwrap();
+        let (_, found) = open(&disk.crash(1), Position::START).unwrap();
         assert_eq!(found, [vec![1; 30_000]]);
     }
 
     #[test]
     fn segments_double_up_to_the_limit_and_small_ones_are_removed() {
-        let disk = Disk::new(5);
+        let disk = SimDisk::new(5);
         let wal = create_with(&disk, GROWING);
-        let sizes = |disk: &Disk| -> Vec<u64> {
-            disk.names(".wal").iter().map(|path| disk.content(path).len() as u64).collect()
+        let sizes = |disk: &SimDisk| -> Vec<u64> {
+            files(disk).iter().map(|path| disk.read_file(path).unwrap().len() as u64).collect()
         };
         assert_eq!(sizes(&disk), [WAL_SEGMENT_BYTES_FIRST]);
         for _ in 0..90 {
@@ -455,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_segment_is_prepared_ahead_when_the_active_one_is_half_full() {
-        let disk = Disk::new(6);
+        let disk = SimDisk::new(6);
         let wal = create_with(&disk, GROWING);
         assert!(!wal.prepare_ahead().unwrap());
         commit(&wal, &[1; 140_000]);
@@ -465,15 +457,16 @@ mod tests {
 
     #[test]
     fn a_header_always_precedes_frames_and_lsns_are_consecutive() {
-        let disk = Disk::new(7);
+        let disk = SimDisk::new(7);
         let wal = create(&disk);
         (0..20).for_each(|_| commit(&wal, &[1; 5000]));
-        let mut headers: Vec<SegmentHeader> = disk
-            .names(".wal")
+        let mut headers: Vec<SegmentHeader> = files(&disk)
             .iter()
-            .filter_map(|path| match SegmentHeader::decode(&disk.content(path)[..4096]) {
-                record::FoundHeader::Valid(header) => Some(header),
-                _ => None,
+            .filter_map(|path| {
+                match SegmentHeader::decode(&disk.read_file(path).unwrap()[..4096]) {
+                    record::FoundHeader::Valid(header) => Some(header),
+                    _ => None,
+                }
             })
             .collect();
         headers.sort_by_key(|header| header.number);
@@ -501,7 +494,7 @@ mod tests {
 
     fn history(seed: u64) {
         let mut random = pseudo_random(seed);
-        let mut disk = Disk::new(seed);
+        let mut disk = SimDisk::new(seed);
         let mut wal = create(&disk);
         // Records since the checkpoint with the position behind each, and the checkpoint.
         let mut expected: Vec<(Vec<u8>, Position)> = Vec::new();
@@ -509,7 +502,7 @@ mod tests {
         let mut count = 0_u32;
         for _session in 0..4 {
             let mut flying: Vec<Vec<u8>> = Vec::new();
-            disk.fail_at(1 + random(80), true);
+            fail_at(&disk, 1 + random(80), true);
             for _ in 0..random(30) {
                 if random(6) == 0 && !expected.is_empty() {
                     // A checkpoint at any record; the meta page is durable before recycling.
@@ -541,7 +534,7 @@ mod tests {
                 let end = wal.end();
                 expected.extend(group.into_iter().map(|record| (record, end)));
             }
-            disk = if random(2) == 0 { disk.after_power_cut() } else { disk.after_kill() };
+            disk = if random(2) == 0 { disk.crash(seed) } else { disk.fork() };
             let mut found = Vec::new();
             let mut replay = |end, record: &[u8]| {
                 found.push((record.to_vec(), end));

@@ -12,31 +12,14 @@ pub(crate) fn check(text: &str, layers: Layers) -> Vec<Finding> {
     let lines = text.lines().count();
     if lines > ARCHITECTURE_LINES_MAX {
         let expected = format!("at most {ARCHITECTURE_LINES_MAX} lines");
-        findings.push(Finding::new(
-            PATH,
-            lines,
-            "long page",
-            &expected,
-            &lines.to_string(),
-        ));
+        findings.push(Finding::new(PATH, lines, "long page", &expected, &lines.to_string()));
     }
     let code = code_of(text);
-    let named: Vec<&str> = code
-        .split(|char: char| char != '_' && !char.is_alphanumeric())
-        .collect();
-    for module in layers
-        .concat()
-        .into_iter()
-        .filter(|module| !named.contains(module))
-    {
+    let named: Vec<&str> =
+        code.split(|char: char| char != '_' && !char.is_alphanumeric()).collect();
+    for module in layers.concat().into_iter().filter(|module| !named.contains(module)) {
         let expected = format!("`{module}` named in a code span or block");
-        findings.push(Finding::new(
-            PATH,
-            1,
-            "missing module",
-            &expected,
-            "no mention",
-        ));
+        findings.push(Finding::new(PATH, 1, "missing module", &expected, "no mention"));
     }
     findings
 }
@@ -63,10 +46,7 @@ mod tests {
         let expected: Vec<&str> = findings.iter().map(|one| one.expected.as_str()).collect();
         assert_eq!(
             expected,
-            [
-                "`page` named in a code span or block",
-                "`tree` named in a code span or block"
-            ]
+            ["`page` named in a code span or block", "`tree` named in a code span or block"]
         );
     }
 
@@ -74,9 +54,6 @@ mod tests {
     fn a_long_page_is_found() {
         let page = |lines| format!("`io page tree`{}", "\n".repeat(lines));
         assert!(check(&page(250), LAYERS).is_empty());
-        assert_eq!(
-            check(&page(251), LAYERS)[0].to_string().split(',').count(),
-            3
-        );
+        assert_eq!(check(&page(251), LAYERS)[0].to_string().split(',').count(), 3);
     }
 }

@@ -14,11 +14,7 @@ use super::text::NAME_EXPECTED;
 /// Everything that one file breaks. `beside_src` tells integration tests, benches and examples,
 /// `test` what is compiled for tests only.
 pub(crate) fn check(source: &Source, beside_src: bool, test: bool) -> Vec<Finding> {
-    let lines_max = if beside_src || test {
-        TEST_FILE_LINES_MAX
-    } else {
-        FILE_LINES_MAX
-    };
+    let lines_max = if beside_src || test { TEST_FILE_LINES_MAX } else { FILE_LINES_MAX };
     let mut findings = Vec::from_iter(long_file(source, lines_max));
     findings.extend(long_functions(source));
     if !test {
@@ -39,37 +35,20 @@ fn long_file(source: &Source, lines_max: usize) -> Option<Finding> {
 }
 
 fn long_functions(source: &Source) -> Vec<Finding> {
-    let long = source
-        .functions()
-        .into_iter()
-        .filter(|one| one.lines > FUNCTION_LINES_MAX);
+    let long = source.functions().into_iter().filter(|one| one.lines > FUNCTION_LINES_MAX);
     let findings = long.map(|one| {
         let what = format!("long function {}", one.name);
         let expected = format!("at most {FUNCTION_LINES_MAX} lines");
-        Finding::new(
-            &source.path,
-            one.line,
-            &what,
-            &expected,
-            &one.lines.to_string(),
-        )
+        Finding::new(&source.path, one.line, &what, &expected, &one.lines.to_string())
     });
     findings.collect()
 }
 
 fn unwraps(source: &Source) -> Vec<Finding> {
-    let used = source
-        .shipped()
-        .filter(|(_, t)| t.is_word("unwrap") || t.is_word("unwrap_err"));
+    let used = source.shipped().filter(|(_, t)| t.is_word("unwrap") || t.is_word("unwrap_err"));
     let findings = used.map(|(_, token)| {
         let expected = "`?`, or `expect(\"invariant: ..\")`";
-        Finding::new(
-            &source.path,
-            token.line,
-            "unwrap outside tests",
-            expected,
-            &token.text,
-        )
+        Finding::new(&source.path, token.line, "unwrap outside tests", expected, &token.text)
     });
     findings.collect()
 }
@@ -81,13 +60,7 @@ fn unsafe_words(source: &Source) -> Vec<Finding> {
     let used = source.tokens.iter().filter(|token| token.is_word("unsafe"));
     let findings = used.map(|token| {
         let expected = format!("it in {} only", UNSAFE_FILES.join(", "));
-        Finding::new(
-            &source.path,
-            token.line,
-            "unsafe code",
-            &expected,
-            "`unsafe`",
-        )
+        Finding::new(&source.path, token.line, "unsafe code", &expected, "`unsafe`")
     });
     findings.collect()
 }
@@ -113,13 +86,7 @@ fn identifiers(source: &Source) -> Vec<Finding> {
                 let what = "banned abbreviation in an identifier";
                 let found = format!("`{}`", token.text);
                 let expected = format!("`{house}`");
-                findings.push(Finding::new(
-                    &source.path,
-                    token.line,
-                    what,
-                    &expected,
-                    &found,
-                ));
+                findings.push(Finding::new(&source.path, token.line, what, &expected, &found));
             }
         }
     }
@@ -165,13 +132,7 @@ fn unreasoned_lints(source: &Source) -> Vec<Finding> {
                 .any(|pair| pair[0].is_word("reason") && pair[1].is_mark("="));
             if !reasoned {
                 let (line, what) = (tokens[at].line, format!("{} of a lint", tokens[at].text));
-                findings.push(Finding::new(
-                    &source.path,
-                    line,
-                    &what,
-                    "`reason = ..`",
-                    "none",
-                ));
+                findings.push(Finding::new(&source.path, line, &what, "`reason = ..`", "none"));
             }
         }
     }
@@ -184,10 +145,7 @@ mod tests {
 
     fn whats(path: &str, text: &str, beside_src: bool, test: bool) -> Vec<String> {
         let findings = check(&Source::new(path, text), beside_src, test);
-        findings
-            .iter()
-            .map(|one| format!("{}: {} {}", one.line, one.what, one.found))
-            .collect()
+        findings.iter().map(|one| format!("{}: {} {}", one.line, one.what, one.found)).collect()
     }
 
     fn shipped(text: &str) -> Vec<String> {
@@ -200,10 +158,7 @@ mod tests {
         let tests = "#[cfg(test)]\nmod tests {\n// }\n}\n";
         assert_eq!(shipped(&format!("{body}{tests}")), [""; 0]);
         assert_eq!(shipped(&format!("{body}{tests}//\n")), ["1: long file 501"]);
-        assert_eq!(
-            shipped(&format!("{body}#[cfg(test)]\nfn f() {{\n}}\n")),
-            ["1: long file 503"]
-        );
+        assert_eq!(shipped(&format!("{body}#[cfg(test)]\nfn f() {{\n}}\n")), ["1: long file 503"]);
         let body = "//\n".repeat(800);
         assert_eq!(whats("engine/tests/a.rs", &body, true, true), [""; 0]);
         assert_eq!(whats("engine/src/image.rs", &body, false, true), [""; 0]);
@@ -215,27 +170,15 @@ mod tests {
     fn long_functions_are_found() {
         let lines = |count: usize| "    a('{', \"}\"); // }\n".repeat(count);
         assert_eq!(shipped(&format!("\nfn f() {{\n{}}}\n", lines(68))), [""; 0]);
-        assert_eq!(
-            shipped(&format!("\nfn f() {{\n{}}}\n", lines(69))),
-            ["2: long function f 71"]
-        );
-        let in_test = format!(
-            "#[cfg(test)]\nmod tests {{\nfn f() {{\n{}}}\n}}\n",
-            lines(69)
-        );
+        assert_eq!(shipped(&format!("\nfn f() {{\n{}}}\n", lines(69))), ["2: long function f 71"]);
+        let in_test = format!("#[cfg(test)]\nmod tests {{\nfn f() {{\n{}}}\n}}\n", lines(69));
         assert_eq!(shipped(&in_test), ["3: long function f 71"]);
     }
 
     #[test]
     fn unwraps_are_found_outside_tests() {
-        assert_eq!(
-            shipped("\nfn f() { a.unwrap() }"),
-            ["2: unwrap outside tests unwrap"]
-        );
-        assert_eq!(
-            shipped("fn f() { a.map(Option::unwrap); b.unwrap_err() }").len(),
-            2
-        );
+        assert_eq!(shipped("\nfn f() { a.unwrap() }"), ["2: unwrap outside tests unwrap"]);
+        assert_eq!(shipped("fn f() { a.map(Option::unwrap); b.unwrap_err() }").len(), 2);
         for fine in [
             "fn f() { a.unwrap_or(b).unwrap_or_else(c).unwrap_or_default() }",
             "/// let a = b.unwrap();\nfn f() { \"unwrap()\"; r#\"a.unwrap()\"# }",
@@ -244,14 +187,8 @@ mod tests {
         ] {
             assert_eq!(shipped(fine), [""; 0], "{fine}");
         }
-        assert_eq!(
-            whats("engine/tests/a.rs", "fn f() { a.unwrap() }", true, true),
-            [""; 0]
-        );
-        assert_eq!(
-            whats("benches/benches/a.rs", "fn f() { a.unwrap() }", true, false).len(),
-            1
-        );
+        assert_eq!(whats("engine/tests/a.rs", "fn f() { a.unwrap() }", true, true), [""; 0]);
+        assert_eq!(whats("benches/benches/a.rs", "fn f() { a.unwrap() }", true, false).len(), 1);
     }
 
     #[test]
@@ -259,34 +196,18 @@ mod tests {
         let text = "\nfn f() { unsafe { go() } }";
         assert_eq!(shipped(text), ["2: unsafe code `unsafe`"]);
         assert_eq!(whats("engine/tests/a.rs", text, true, true).len(), 1);
-        assert_eq!(
-            whats("engine/src/io/region.rs", text, false, false),
-            [""; 0]
-        );
-        assert_eq!(
-            shipped("#![deny(unsafe_code)] // unsafe\nfn f() { \"unsafe\" }"),
-            [""; 0]
-        );
+        assert_eq!(whats("engine/src/io/region.rs", text, false, false), [""; 0]);
+        assert_eq!(shipped("#![deny(unsafe_code)] // unsafe\nfn f() { \"unsafe\" }"), [""; 0]);
     }
 
     #[test]
     fn banned_identifier_words_are_found() {
-        for name in [
-            "tx", "tx_id", "begin_tx", "Tx", "WriteTx", "TxId", "TX_MAX", "tx2", "_tx",
-        ] {
-            assert_eq!(
-                shipped(&format!("fn f({name}: u8) {{}}")).len(),
-                1,
-                "{name}"
-            );
+        for name in ["tx", "tx_id", "begin_tx", "Tx", "WriteTx", "TxId", "TX_MAX", "tx2", "_tx"] {
+            assert_eq!(shipped(&format!("fn f({name}: u8) {{}}")).len(), 1, "{name}");
         }
         assert_eq!(shipped("fn f<'tx>() {}").len(), 1);
         for name in ["txn", "ctx", "TxnId", "context", "HTXN", "r#try"] {
-            assert_eq!(
-                shipped(&format!("fn f({name}: u8) {{}} // tx \"tx\"")),
-                [""; 0],
-                "{name}"
-            );
+            assert_eq!(shipped(&format!("fn f({name}: u8) {{}} // tx \"tx\"")), [""; 0], "{name}");
         }
     }
 
@@ -298,15 +219,9 @@ mod tests {
 
     #[test]
     fn lints_are_allowed_with_a_reason_only() {
-        assert_eq!(
-            shipped("\n#[allow(dead_code)] fn f() {}"),
-            ["2: allow of a lint none"]
-        );
+        assert_eq!(shipped("\n#[allow(dead_code)] fn f() {}"), ["2: allow of a lint none"]);
         assert_eq!(shipped("#![allow(dead_code)]"), ["1: allow of a lint none"]);
-        assert_eq!(
-            shipped("#[cfg_attr(loom, allow(dead_code))] fn f() {}").len(),
-            1
-        );
+        assert_eq!(shipped("#[cfg_attr(loom, allow(dead_code))] fn f() {}").len(), 1);
         assert_eq!(shipped("struct A(#[expect(dead_code)] u8);").len(), 1);
         for fine in [
             "#[allow(\n    dead_code,\n    reason = \"held\"\n)] fn f() {}",

@@ -32,10 +32,7 @@ impl Ranks {
 
 /// Everything that breaks the rules in one crate.
 pub(crate) fn check(tree: &Tree, ranks: Ranks, sources: &BTreeMap<&str, &Source>) -> Vec<Finding> {
-    let mut crate_ = Crate {
-        tree,
-        references: BTreeMap::new(),
-    };
+    let mut crate_ = Crate { tree, references: BTreeMap::new() };
     for (module, path) in &tree.modules {
         if !tree.is_test(path)
             && let Some(source) = sources.get(path.as_str())
@@ -61,13 +58,7 @@ type Edges = BTreeMap<String, BTreeMap<String, (String, usize)>>;
 impl Crate<'_> {
     /// The name of the top-level module of a path; the root goes by the name of its file.
     fn top<'b>(&'b self, module: &'b [String]) -> &'b str {
-        let root = self
-            .tree
-            .root
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches(".rs");
+        let root = self.tree.root.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
         module.first().map_or(root, String::as_str)
     }
 
@@ -79,13 +70,7 @@ impl Crate<'_> {
         let unknown = tops.into_iter().filter(|(top, _)| ranks.of(top).is_none());
         let findings = unknown.map(|(top, path)| {
             let expected = format!("a place in {} in engine/tests/tidy/tables.rs", ranks.name);
-            Finding::new(
-                path,
-                1,
-                &format!("module {top} has no rank"),
-                &expected,
-                "none",
-            )
+            Finding::new(path, 1, &format!("module {top} has no rank"), &expected, "none")
         });
         findings.collect()
     }
@@ -116,11 +101,7 @@ impl Crate<'_> {
     fn cycles(&self) -> Vec<Finding> {
         let mut folders: BTreeMap<Vec<String>, Edges> = BTreeMap::new();
         for (module, reference, target) in self.resolved() {
-            let shared = module
-                .iter()
-                .zip(&target)
-                .take_while(|(a, b)| a == b)
-                .count();
+            let shared = module.iter().zip(&target).take_while(|(a, b)| a == b).count();
             if shared == 0 || shared == module.len() || shared == target.len() {
                 continue;
             }
@@ -143,15 +124,13 @@ impl Crate<'_> {
 
     /// Each reference that names a module of this crate: from where, and to which module.
     fn resolved(&self) -> impl Iterator<Item = (&Vec<String>, &Reference, Vec<String>)> {
-        self.references
-            .iter()
-            .flat_map(move |(module, references)| {
-                references.iter().filter_map(move |reference| {
-                    let from = [module.as_slice(), reference.inside.as_slice()].concat();
-                    let absolute = self.absolute(&from, &reference.segments)?;
-                    Some((module, reference, self.file_of(absolute)))
-                })
+        self.references.iter().flat_map(move |(module, references)| {
+            references.iter().filter_map(move |reference| {
+                let from = [module.as_slice(), reference.inside.as_slice()].concat();
+                let absolute = self.absolute(&from, &reference.segments)?;
+                Some((module, reference, self.file_of(absolute)))
             })
+        })
     }
 
     /// A path from the root of the crate, or `None` for one that leads out of it.
@@ -168,9 +147,7 @@ impl Crate<'_> {
             }
             rest = others;
         }
-        let child = rest
-            .first()
-            .map(|name| [base.as_slice(), std::slice::from_ref(name)].concat());
+        let child = rest.first().map(|name| [base.as_slice(), std::slice::from_ref(name)].concat());
         let known = child.is_some_and(|child| self.tree.modules.contains_key(&child));
         // A path of other beginnings names a child, or another crate.
         (rooted || known).then(|| [base.as_slice(), rest].concat())
@@ -180,18 +157,13 @@ impl Crate<'_> {
     fn file_of(&self, mut path: Vec<String>) -> Vec<String> {
         // Each round goes deeper by a module; the bound stops a re-export of itself.
         for _ in 0..8 {
-            let known = (0..=path.len())
-                .rev()
-                .find(|&n| self.tree.modules.contains_key(&path[..n]));
+            let known =
+                (0..=path.len()).rev().find(|&n| self.tree.modules.contains_key(&path[..n]));
             let module = path[..known.unwrap_or(0)].to_vec();
             let Some(item) = path.get(module.len()).filter(|_| !module.is_empty()) else {
                 return module;
             };
-            let uses = self
-                .references
-                .get(&module)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
+            let uses = self.references.get(&module).map(Vec::as_slice).unwrap_or_default();
             let behind = uses
                 .iter()
                 .filter(|one| one.inside.is_empty() && one.alias.as_ref() == Some(item))
@@ -233,10 +205,8 @@ fn cycles_of(edges: &Edges) -> Vec<Vec<String>> {
 mod tests {
     use super::*;
 
-    const RANKS: Ranks = Ranks {
-        name: "ENGINE",
-        layers: &[&["error", "limits"], &["io"], &["tree"], &["lib"]],
-    };
+    const RANKS: Ranks =
+        Ranks { name: "ENGINE", layers: &[&["error", "limits"], &["io"], &["tree"], &["lib"]] };
 
     /// Checks a crate of these files; each is declared by its parent.
     fn found(files: &[(&str, &str)]) -> String {
@@ -244,50 +214,26 @@ mod tests {
             .iter()
             .map(|(path, text)| Source::new(&format!("engine/src/{path}"), text))
             .collect();
-        let map = sources
-            .iter()
-            .map(|source| (source.path.as_str(), source))
-            .collect();
+        let map = sources.iter().map(|source| (source.path.as_str(), source)).collect();
         let tree = Tree::grow("engine/src/lib.rs", &map);
         assert_eq!(tree.modules.len(), files.len(), "{:?}", tree.modules);
         let findings = check(&tree, RANKS, &map);
-        findings
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+        findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
-    const LIB: (&str, &str) = (
-        "lib.rs",
-        "mod error; mod limits; mod io; mod tree; pub use tree::Tree;",
-    );
+    const LIB: (&str, &str) =
+        ("lib.rs", "mod error; mod limits; mod io; mod tree; pub use tree::Tree;");
 
     /// A crate whose `io` module has this text.
     fn io(text: &str) -> String {
-        found(&[
-            LIB,
-            ("error.rs", ""),
-            ("limits.rs", ""),
-            ("io.rs", text),
-            ("tree.rs", ""),
-        ])
+        found(&[LIB, ("error.rs", ""), ("limits.rs", ""), ("io.rs", text), ("tree.rs", "")])
     }
 
     #[test]
     fn imports_from_below_are_fine() {
-        assert_eq!(
-            io("use crate::{error::Error, limits}; use std::io; use super::limits::A;"),
-            ""
-        );
-        assert_eq!(
-            io("use bytes::Bytes; use tree_sitter::Tree; fn f() { tree::go() }"),
-            ""
-        );
-        assert_eq!(
-            io("/// [`crate::tree`]\n#[cfg(test)] mod tests { use crate::tree::T; }"),
-            ""
-        );
+        assert_eq!(io("use crate::{error::Error, limits}; use std::io; use super::limits::A;"), "");
+        assert_eq!(io("use bytes::Bytes; use tree_sitter::Tree; fn f() { tree::go() }"), "");
+        assert_eq!(io("/// [`crate::tree`]\n#[cfg(test)] mod tests { use crate::tree::T; }"), "");
     }
 
     #[test]
@@ -306,23 +252,14 @@ mod tests {
             "use crate::tree::*;",
             "#[cfg(not(test))] use crate::tree;",
         ] {
-            assert!(
-                io(text).contains("found tree of rank 2"),
-                "{text}: {}",
-                io(text)
-            );
+            assert!(io(text).contains("found tree of rank 2"), "{text}: {}", io(text));
         }
     }
 
     #[test]
     fn an_import_of_the_same_rank_is_found() {
-        let files = [
-            LIB,
-            ("error.rs", "use crate::limits::A;"),
-            ("limits.rs", ""),
-            ("io.rs", ""),
-            TREE,
-        ];
+        let files =
+            [LIB, ("error.rs", "use crate::limits::A;"), ("limits.rs", ""), ("io.rs", ""), TREE];
         assert_eq!(
             found(&files),
             "engine/src/error.rs:1: error imports crate::limits::A, expected no import, as error \
@@ -334,17 +271,9 @@ mod tests {
 
     #[test]
     fn an_import_from_the_root_is_found() {
-        for text in [
-            "use crate::Tree;",
-            "use super::*;",
-            "use crate as root;",
-            "use super::Tree;",
-        ] {
-            assert!(
-                io(text).contains("found lib of rank 3"),
-                "{text}: {}",
-                io(text)
-            );
+        for text in ["use crate::Tree;", "use super::*;", "use crate as root;", "use super::Tree;"]
+        {
+            assert!(io(text).contains("found lib of rank 3"), "{text}: {}", io(text));
         }
     }
 
@@ -374,57 +303,26 @@ mod tests {
 
     #[test]
     fn siblings_may_import_each_other_one_way() {
+        assert_eq!(tree("pub use a::A;", "use super::{b::B, c};", "use super::c::C;", ""), "");
         assert_eq!(
-            tree(
-                "pub use a::A;",
-                "use super::{b::B, c};",
-                "use super::c::C;",
-                ""
-            ),
+            tree("use a::A; struct D;", "use super::D;", "use super::D;", "use super::D;"),
             ""
         );
         assert_eq!(
-            tree(
-                "use a::A; struct D;",
-                "use super::D;",
-                "use super::D;",
-                "use super::D;"
-            ),
-            ""
-        );
-        assert_eq!(
-            tree(
-                "",
-                "#[cfg(test)] mod tests { use super::super::b; }",
-                "use super::a;",
-                ""
-            ),
+            tree("", "#[cfg(test)] mod tests { use super::super::b; }", "use super::a;", ""),
             ""
         );
     }
 
     #[test]
     fn a_re_export_says_nothing_of_other_names() {
-        assert_eq!(
-            tree(
-                "pub use b::B; struct D;",
-                "use super::D;",
-                "use super::a;",
-                ""
-            ),
-            ""
-        );
+        assert_eq!(tree("pub use b::B; struct D;", "use super::D;", "use super::a;", ""), "");
     }
 
     #[test]
     fn a_circle_of_siblings_is_found() {
         assert_eq!(
-            tree(
-                "",
-                "\nuse super::b::B;",
-                "use crate::tree::c::C;",
-                "fn f() { super::a::go() }"
-            ),
+            tree("", "\nuse super::b::B;", "use crate::tree::c::C;", "fn f() { super::a::go() }"),
             "engine/src/tree/a.rs:2: files of tree import in a circle, expected no cycle, found \
              a -> b -> c -> a"
         );
@@ -433,12 +331,8 @@ mod tests {
 
     #[test]
     fn a_circle_behind_a_re_export_is_found() {
-        let told = tree(
-            "pub(crate) use b::{B as Other};",
-            "use super::Other;",
-            "use super::a::A;",
-            "",
-        );
+        let told =
+            tree("pub(crate) use b::{B as Other};", "use super::Other;", "use super::a::A;", "");
         assert!(told.ends_with("found a -> b -> a"), "{told}");
     }
 

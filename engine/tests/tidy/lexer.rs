@@ -46,13 +46,8 @@ impl Token {
 
 /// The tokens of `text`, comments left out.
 pub(crate) fn lex(text: &str) -> Vec<Token> {
-    let mut lexer = Lexer {
-        chars: text.chars().collect(),
-        at: 0,
-        start: 0,
-        line: 1,
-        tokens: Vec::new(),
-    };
+    let mut lexer =
+        Lexer { chars: text.chars().collect(), at: 0, start: 0, line: 1, tokens: Vec::new() };
     lexer.run();
     lexer.tokens
 }
@@ -216,9 +211,7 @@ impl Lexer {
     fn word(&mut self) {
         self.skip_while(continues_word);
         let prefix: String = self.chars[self.start..self.at].iter().collect();
-        let hashes = (0..)
-            .take_while(|&ahead| self.peek(ahead) == Some('#'))
-            .count();
+        let hashes = (0..).take_while(|&ahead| self.peek(ahead) == Some('#')).count();
         let line = self.line;
         match (prefix.as_str(), self.peek(hashes)) {
             ("r" | "br" | "cr", Some('"')) => self.raw_string(line),
@@ -254,11 +247,7 @@ mod tests {
     use super::*;
 
     fn texts(source: &str, kind: Kind) -> Vec<String> {
-        lex(source)
-            .into_iter()
-            .filter(|token| token.kind == kind)
-            .map(|t| t.text)
-            .collect()
+        lex(source).into_iter().filter(|token| token.kind == kind).map(|t| t.text).collect()
     }
 
     fn marks(source: &str) -> String {
@@ -276,62 +265,36 @@ mod tests {
         let source = r####"f(r"\", r#"{"{"#, br##"}"#}"##, cr#"("#)"####;
         assert_eq!(marks(source), "(,,,)");
         let literals = texts(source, Kind::Literal);
-        assert_eq!(
-            literals,
-            [
-                r#"r"\""#,
-                r##"r#"{"{"#"##,
-                r###"br##"}"#}"##"###,
-                r##"cr#"("#"##
-            ]
-        );
+        assert_eq!(literals, [r#"r"\""#, r##"r#"{"{"#"##, r###"br##"}"#}"##"###, r##"cr#"("#"##]);
     }
 
     #[test]
     fn comments_hide_their_braces_and_nest() {
         assert_eq!(marks("a; // { \" '\nb;"), ";;");
         assert_eq!(marks("a; /* { /* } */ \" still */ b;"), ";;");
-        assert_eq!(
-            texts("/// fn hidden\n//! too\nfn seen", Kind::Word),
-            ["fn", "seen"]
-        );
+        assert_eq!(texts("/// fn hidden\n//! too\nfn seen", Kind::Word), ["fn", "seen"]);
     }
 
     #[test]
     fn characters_are_told_from_lifetimes() {
-        assert_eq!(
-            marks(r"f('{', '\'', '\u{7b}', b'{', b'\\', '\'')"),
-            "(,,,,,)"
-        );
+        assert_eq!(marks(r"f('{', '\'', '\u{7b}', b'{', b'\\', '\'')"), "(,,,,,)");
         let source = "fn f<'a, 'b: 'a>(x: &'a str) { 'outer: loop { break 'outer; } }";
-        assert_eq!(
-            texts(source, Kind::Lifetime),
-            ["a", "b", "a", "a", "outer", "outer"]
-        );
-        assert_eq!(
-            texts("match c { 'a'..='z' | '\"' => 'é' }", Kind::Lifetime),
-            [""; 0]
-        );
+        assert_eq!(texts(source, Kind::Lifetime), ["a", "b", "a", "a", "outer", "outer"]);
+        assert_eq!(texts("match c { 'a'..='z' | '\"' => 'é' }", Kind::Lifetime), [""; 0]);
         assert_eq!(marks("f::<'a,'b>('{')"), "::<,>()");
     }
 
     #[test]
     fn numbers_leave_ranges_and_methods_alone() {
         assert_eq!(
-            texts(
-                "1..2 0xff_u32 1.5e-3 1.max(2) pair.0.1 0xe+1",
-                Kind::Literal
-            ),
+            texts("1..2 0xff_u32 1.5e-3 1.max(2) pair.0.1 0xe+1", Kind::Literal),
             ["1", "2", "0xff_u32", "1.5e-3", "1", "2", "0.1", "0xe", "1"]
         );
     }
 
     #[test]
     fn raw_identifiers_lose_their_prefix() {
-        assert_eq!(
-            texts("r#type r rb br#as", Kind::Word),
-            ["type", "r", "rb", "br", "as"]
-        );
+        assert_eq!(texts("r#type r rb br#as", Kind::Word), ["type", "r", "rb", "br", "as"]);
     }
 
     #[test]
@@ -343,9 +306,7 @@ mod tests {
 
     #[test]
     fn unfinished_source_ends() {
-        for source in [
-            "\"", "r#\"", "'", "'\\", "/*", "b'", "r#", "0x", "{ (", "\"\\",
-        ] {
+        for source in ["\"", "r#\"", "'", "'\\", "/*", "b'", "r#", "0x", "{ (", "\"\\"] {
             lex(source);
         }
         assert_eq!(closing(&lex("{ ("), 0), None);

@@ -18,12 +18,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// The strings in the value.
     fn strings(&self) -> Vec<String> {
-        self.value
-            .split('"')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect()
+        self.value.split('"').skip(1).step_by(2).map(str::to_owned).collect()
     }
 
     /// The dependency that this entry names or is about, its `cfg`, and the kind of the table
@@ -46,8 +41,7 @@ impl Entry {
             None if self.key == "package" => self.value.trim_matches('"'),
             None => name,
         };
-        kind.ends_with("dependencies")
-            .then(|| (name.trim_matches('"').to_owned(), cfg, kind))
+        kind.ends_with("dependencies").then(|| (name.trim_matches('"').to_owned(), cfg, kind))
     }
 }
 
@@ -70,12 +64,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry> {
             continue;
         } else if let Some((key, value)) = content.split_once('=') {
             let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
-            found.push(Entry {
-                table: table.clone(),
-                key,
-                value,
-                line,
-            });
+            found.push(Entry { table: table.clone(), key, value, line });
         }
         open += content.matches('[').count();
         open = open.saturating_sub(content.matches(']').count());
@@ -97,9 +86,7 @@ fn without_comment(line: &str) -> &str {
 
 /// The members that a workspace's manifest lists.
 pub(crate) fn members(entries: &[Entry]) -> Vec<String> {
-    let lists = entries
-        .iter()
-        .filter(|one| one.table == "workspace" && one.key == "members");
+    let lists = entries.iter().filter(|one| one.table == "workspace" && one.key == "members");
     lists.flat_map(Entry::strings).collect()
 }
 
@@ -146,13 +133,7 @@ pub(crate) fn dependencies(path: &str, entries: &[Entry]) -> Vec<Finding> {
                 .collect();
             let what = format!("one of the engine's {kind}");
             let found = cfg.map_or(name.clone(), |cfg| format!("{name} in {cfg}"));
-            findings.push(Finding::new(
-                path,
-                entry.line,
-                &what,
-                &list.join(", "),
-                &found,
-            ));
+            findings.push(Finding::new(path, entry.line, &what, &list.join(", "), &found));
         }
     }
     findings
@@ -164,10 +145,7 @@ mod tests {
 
     fn refused(text: &str) -> Vec<String> {
         let findings = dependencies("engine/Cargo.toml", &entries(text));
-        findings
-            .into_iter()
-            .map(|one| format!("{}: {}", one.line, one.found))
-            .collect()
+        findings.into_iter().map(|one| format!("{}: {}", one.line, one.found)).collect()
     }
 
     #[test]
@@ -178,10 +156,7 @@ mod tests {
         let entries = entries(text);
         assert_eq!(members(&entries), ["a", "b#"]);
         let last = entries.last().expect("an entry");
-        assert_eq!(
-            (last.table.as_str(), last.key.as_str(), last.line),
-            ("x", "b", 9)
-        );
+        assert_eq!((last.table.as_str(), last.key.as_str(), last.line), ("x", "b", 9));
         assert_eq!(entries[0].table, "");
     }
 
@@ -190,10 +165,7 @@ mod tests {
         let text = "[[bin]]\nname = \"a\"\npath = \"fuzz_targets/a.rs\"\n[dependencies]\n\
                     bristlecone = { path = \"../engine\" }\n[package]\nbuild = \"make.rs\"\n\
                     [lib]\npath = \"b.rs\"";
-        assert_eq!(
-            named_roots(&entries(text)),
-            ["fuzz_targets/a.rs", "make.rs", "b.rs"]
-        );
+        assert_eq!(named_roots(&entries(text)), ["fuzz_targets/a.rs", "make.rs", "b.rs"]);
     }
 
     #[test]
@@ -216,30 +188,18 @@ mod tests {
                     proptest = \"1\"\n[features]\nserde = []";
         assert_eq!(refused(fine), [""; 0]);
         assert_eq!(refused("[dependencies]\n\nserde = \"1\""), ["3: serde"]);
-        assert_eq!(
-            refused("[dependencies.serde]\nversion = \"1\""),
-            ["2: serde"]
-        );
-        assert_eq!(
-            refused("[dependencies]\nserde.version = \"1\""),
-            ["2: serde"]
-        );
+        assert_eq!(refused("[dependencies.serde]\nversion = \"1\""), ["2: serde"]);
+        assert_eq!(refused("[dependencies]\nserde.version = \"1\""), ["2: serde"]);
         assert_eq!(refused("[dependencies]\nloom = \"0.7\""), ["2: loom"]);
         assert_eq!(
             refused("[target.'cfg(unix)'.dependencies]\nloom = \"1\""),
             ["2: loom in cfg(unix)"]
         );
-        assert_eq!(
-            refused("[target.\"cfg(unix)\".dependencies.nix]\nversion = \"1\"").len(),
-            1
-        );
+        assert_eq!(refused("[target.\"cfg(unix)\".dependencies.nix]\nversion = \"1\"").len(), 1);
         assert_eq!(refused("[build-dependencies]\nbytes = \"1\""), ["2: bytes"]);
         let renamed = "[dependencies]\nbytes = { package = \"serde\", version = \"1\" }";
         assert_eq!(refused(renamed), ["2: serde"]);
-        assert_eq!(
-            refused("[dependencies.bytes]\npackage = \"serde\""),
-            ["2: serde"]
-        );
+        assert_eq!(refused("[dependencies.bytes]\npackage = \"serde\""), ["2: serde"]);
         assert!(dependencies("server/Cargo.toml", &entries(renamed)).is_empty());
     }
 }

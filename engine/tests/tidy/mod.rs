@@ -38,29 +38,14 @@ pub(crate) struct Finding {
 impl Finding {
     fn new(path: &str, line: usize, what: &str, expected: &str, found: &str) -> Finding {
         let [path, what, expected, found] = [path, what, expected, found].map(str::to_owned);
-        Finding {
-            path,
-            line,
-            what,
-            expected,
-            found,
-        }
+        Finding { path, line, what, expected, found }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding {
-            path,
-            line,
-            what,
-            expected,
-            found,
-        } = self;
-        write!(
-            out,
-            "{path}:{line}: {what}, expected {expected}, found {found}"
-        )
+        let Finding { path, line, what, expected, found } = self;
+        write!(out, "{path}:{line}: {what}, expected {expected}, found {found}")
     }
 }
 
@@ -81,8 +66,7 @@ impl Repository {
         self.findings.extend(text::machine(path, content));
         let name = path.rsplit('/').next().unwrap_or(path);
         if name == "Cargo.toml" {
-            self.manifests
-                .insert(path.to_owned(), manifests::entries(content));
+            self.manifests.insert(path.to_owned(), manifests::entries(content));
         }
         if path == architecture::PATH {
             self.architecture = Some(content.to_owned());
@@ -104,45 +88,27 @@ impl Repository {
 
     /// The members of the workspace, as its manifest lists them.
     pub(crate) fn members(&self) -> Vec<String> {
-        self.manifests
-            .get("Cargo.toml")
-            .map(|root| manifests::members(root))
-            .unwrap_or_default()
+        self.manifests.get("Cargo.toml").map(|root| manifests::members(root)).unwrap_or_default()
     }
 
     /// The folders of all packages: the members and what has a workspace of its own.
     fn packages(&self) -> Vec<&str> {
-        self.manifests
-            .keys()
-            .filter_map(|path| path.strip_suffix("/Cargo.toml"))
-            .collect()
+        self.manifests.keys().filter_map(|path| path.strip_suffix("/Cargo.toml")).collect()
     }
 }
 
 /// Every broken rule, in the order of files and lines.
 pub(crate) fn findings(repository: &Repository) -> Vec<Finding> {
-    let sources: BTreeMap<&str, &Source> = repository
-        .sources
-        .iter()
-        .map(|source| (source.path.as_str(), source))
-        .collect();
+    let sources: BTreeMap<&str, &Source> =
+        repository.sources.iter().map(|source| (source.path.as_str(), source)).collect();
     let packages = repository.packages();
     let mut findings = repository.findings.clone();
     for package in &packages {
         findings.extend(package_findings(repository, package, &sources));
     }
     for path in sources.keys() {
-        if !packages
-            .iter()
-            .any(|package| within(path, package).is_some())
-        {
-            findings.push(Finding::new(
-                path,
-                1,
-                "dead file",
-                "a package around it",
-                "none",
-            ));
+        if !packages.iter().any(|package| within(path, package).is_some()) {
+            findings.push(Finding::new(path, 1, "dead file", "a package around it", "none"));
         }
     }
     for member in repository.members() {
@@ -169,10 +135,7 @@ fn package_findings(
     let manifest = &repository.manifests[&format!("{package}/Cargo.toml")];
     let (trees, mut findings) = modules::trees(package, &manifests::named_roots(manifest), sources);
     for (_, name, layers) in tables::LAYERED.iter().filter(|(dir, ..)| *dir == package) {
-        for tree in trees
-            .iter()
-            .filter(|tree| tree.root.starts_with(&format!("{package}/src/")))
-        {
+        for tree in trees.iter().filter(|tree| tree.root.starts_with(&format!("{package}/src/"))) {
             findings.extend(layers::check(tree, Ranks { name, layers }, sources));
         }
     }
@@ -206,27 +169,15 @@ mod tests {
     /// The findings in a repository that is tidy but for `changed`, which is added or replaced.
     fn told(changed: &[(&str, &str)]) -> Vec<String> {
         let mut files = BTreeMap::from([
-            (
-                "Cargo.toml",
-                "[workspace]\nmembers = [\"engine\", \"benches\"]\n",
-            ),
+            ("Cargo.toml", "[workspace]\nmembers = [\"engine\", \"benches\"]\n"),
             ("engine/Cargo.toml", LINTS),
             ("engine/src/lib.rs", "//! Root.\n\nmod error;\nmod io;\n"),
             ("engine/src/error.rs", "//! Errors.\n"),
-            (
-                "engine/src/io.rs",
-                "//! Files.\n\nuse crate::error::Error;\n",
-            ),
-            (
-                "engine/tests/crash.rs",
-                "//! Crashes.\n\nfn f() {\n    a.unwrap();\n}\n",
-            ),
+            ("engine/src/io.rs", "//! Files.\n\nuse crate::error::Error;\n"),
+            ("engine/tests/crash.rs", "//! Crashes.\n\nfn f() {\n    a.unwrap();\n}\n"),
             ("benches/Cargo.toml", LINTS),
             ("benches/src/lib.rs", "//! Benches.\n"),
-            (
-                "fuzz/Cargo.toml",
-                "[[bin]]\npath = \"fuzz_targets/page.rs\"\n",
-            ),
+            ("fuzz/Cargo.toml", "[[bin]]\npath = \"fuzz_targets/page.rs\"\n"),
             ("fuzz/fuzz_targets/page.rs", "//! Pages.\n"),
             ("README.md", "# Readme\n"),
         ]);
@@ -236,10 +187,7 @@ mod tests {
             repository.add(path, text);
         }
         repository.sort();
-        findings(&repository)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        findings(&repository).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -247,10 +195,7 @@ mod tests {
         assert_eq!(told(&[]), [""; 0]);
         let long = format!("//! Benches.\n{}", "//\n".repeat(700));
         assert_eq!(told(&[("benches/src/lib.rs", &long)]), [""; 0]);
-        let parent = (
-            "engine/src/io.rs",
-            "//! Files.\n\n#[cfg(test)]\nmod image;\n",
-        );
+        let parent = ("engine/src/io.rs", "//! Files.\n\n#[cfg(test)]\nmod image;\n");
         let image = ("engine/src/io/image.rs", "//! A.\nfn f() { a.unwrap() }\n");
         assert_eq!(told(&[parent, image]), [""; 0]);
     }
@@ -266,53 +211,22 @@ mod tests {
                 "//! A.\nuse crate::io2::A;\nuse crate::Db;\n",
                 "io.rs:3: io imports",
             ),
-            (
-                "engine/src/io.rs",
-                "//! A.\nfn f() { a.unwrap() }\n",
-                "io.rs:2: unwrap outside",
-            ),
-            (
-                "engine/src/io.rs",
-                "fn f() {}\n",
-                "io.rs:1: no opening comment",
-            ),
+            ("engine/src/io.rs", "//! A.\nfn f() { a.unwrap() }\n", "io.rs:2: unwrap outside"),
+            ("engine/src/io.rs", "fn f() {}\n", "io.rs:1: no opening comment"),
             ("engine/src/io.rs", &long, "io.rs:1: long file"),
             ("engine/src/lost.rs", "//! A.\n", "lost.rs:1: dead file"),
             ("loose/lost.rs", "//! A.\n", "loose/lost.rs:1: dead file"),
-            (
-                "fuzz/fuzz_targets/lost.rs",
-                "//! A.\n",
-                "lost.rs:1: dead file",
-            ),
-            (
-                "fuzz/fuzz_targets/page.rs",
-                "//! A.\nfn tx() {}\n",
-                "page.rs:2: banned abbrev",
-            ),
+            ("fuzz/fuzz_targets/lost.rs", "//! A.\n", "lost.rs:1: dead file"),
+            ("fuzz/fuzz_targets/page.rs", "//! A.\nfn tx() {}\n", "page.rs:2: banned abbrev"),
             ("engine/src/utils.rs", "//! A.\n", "utils.rs:1: banned name"),
             ("docs/design.md", &word, "design.md:1: banned word"),
             (".ci/run", &dir, ".ci/run:1: path of one machine"),
-            (
-                "benches/Cargo.toml",
-                "[package]\n",
-                "benches/Cargo.toml:1: lints",
-            ),
-            (
-                "engine/Cargo.toml",
-                "[dependencies]\nserde = \"1\"\n",
-                "Cargo.toml:2: one of the",
-            ),
-            (
-                "ARCHITECTURE.md",
-                "`io`\n",
-                "ARCHITECTURE.md:1: missing module",
-            ),
+            ("benches/Cargo.toml", "[package]\n", "benches/Cargo.toml:1: lints"),
+            ("engine/Cargo.toml", "[dependencies]\nserde = \"1\"\n", "Cargo.toml:2: one of the"),
+            ("ARCHITECTURE.md", "`io`\n", "ARCHITECTURE.md:1: missing module"),
         ] {
             let told = told(&[(path, text)]);
-            assert!(
-                told.iter().any(|one| one.contains(part)),
-                "{path} {text}: {told:?}"
-            );
+            assert!(told.iter().any(|one| one.contains(part)), "{path} {text}: {told:?}");
         }
     }
 }

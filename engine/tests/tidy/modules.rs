@@ -24,17 +24,10 @@ pub(crate) struct Tree {
 impl Tree {
     /// Follows the `mod` items of `root`, which is one of `sources`.
     pub(crate) fn grow(root: &str, sources: &BTreeMap<&str, &Source>) -> Tree {
-        let mut tree = Tree {
-            root: root.to_owned(),
-            modules: BTreeMap::new(),
-            tests: BTreeSet::new(),
-        };
-        let mut waiting = vec![Node {
-            path: root.to_owned(),
-            module: vec![],
-            own_dir: false,
-            test: false,
-        }];
+        let mut tree =
+            Tree { root: root.to_owned(), modules: BTreeMap::new(), tests: BTreeSet::new() };
+        let mut waiting =
+            vec![Node { path: root.to_owned(), module: vec![], own_dir: false, test: false }];
         while let Some(node) = waiting.pop() {
             let Some(source) = sources.get(node.path.as_str()) else {
                 continue;
@@ -75,11 +68,8 @@ struct Node {
 fn children(node: &Node, source: &Source, sources: &BTreeMap<&str, &Source>) -> Vec<Node> {
     let tokens = &source.tokens;
     let beside = parent_of(&node.path);
-    let folder = if node.own_dir {
-        node.path.trim_end_matches(".rs").to_owned()
-    } else {
-        beside.clone()
-    };
+    let folder =
+        if node.own_dir { node.path.trim_end_matches(".rs").to_owned() } else { beside.clone() };
     let mut found = Vec::new();
     let mut inside = Inside::default();
     for index in 0..tokens.len() {
@@ -87,10 +77,7 @@ fn children(node: &Node, source: &Source, sources: &BTreeMap<&str, &Source>) -> 
         let Some(name) = module_name(tokens, index) else {
             continue;
         };
-        if !tokens
-            .get(index + 2)
-            .is_some_and(|token| token.is_mark(";"))
-        {
+        if !tokens.get(index + 2).is_some_and(|token| token.is_mark(";")) {
             continue;
         }
         let inline = inside.names();
@@ -99,24 +86,13 @@ fn children(node: &Node, source: &Source, sources: &BTreeMap<&str, &Source>) -> 
         let candidates = match &named {
             Some(path) if inline.is_empty() => vec![joined(&beside, std::slice::from_ref(path))],
             Some(path) => vec![joined(&folder, std::slice::from_ref(path))],
-            None => vec![
-                format!("{folder}/{name}.rs"),
-                format!("{folder}/{name}/mod.rs"),
-            ],
+            None => vec![format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")],
         };
         let module = [node.module.clone(), inline, vec![name.to_owned()]].concat();
         let test = node.test || source.in_test[index];
-        for path in candidates
-            .into_iter()
-            .filter(|path| sources.contains_key(path.as_str()))
-        {
+        for path in candidates.into_iter().filter(|path| sources.contains_key(path.as_str())) {
             let own_dir = named.is_none() && !path.ends_with("/mod.rs");
-            found.push(Node {
-                path,
-                module: module.clone(),
-                own_dir,
-                test,
-            });
+            found.push(Node { path, module: module.clone(), own_dir, test });
         }
     }
     found
@@ -144,17 +120,13 @@ fn path_attribute(tokens: &[Token], keyword: usize) -> Option<String> {
 }
 
 fn parent_of(path: &str) -> String {
-    path.rsplit_once('/')
-        .map_or(String::new(), |(parent, _)| parent.to_owned())
+    path.rsplit_once('/').map_or(String::new(), |(parent, _)| parent.to_owned())
 }
 
 /// `dir` with `parts` behind it, `.` and `..` resolved.
 pub(crate) fn joined(dir: &str, parts: &[String]) -> String {
     let mut segments: Vec<&str> = Vec::new();
-    for segment in dir
-        .split('/')
-        .chain(parts.iter().flat_map(|part| part.split('/')))
-    {
+    for segment in dir.split('/').chain(parts.iter().flat_map(|part| part.split('/'))) {
         match segment {
             "" | "." => {}
             ".." => drop(segments.pop()),
@@ -176,9 +148,7 @@ fn is_root(path: &str) -> bool {
 
 /// Whether a file is an integration test, a bench or an example, by its path within the package.
 pub(crate) fn is_beside_src(path: &str) -> bool {
-    ["tests/", "benches/", "examples/"]
-        .iter()
-        .any(|dir| path.starts_with(dir))
+    ["tests/", "benches/", "examples/"].iter().any(|dir| path.starts_with(dir))
 }
 
 /// The crates of the package at `dir`, and its dead files. `named` are the paths of roots that its
@@ -189,36 +159,19 @@ pub(crate) fn trees(
     sources: &BTreeMap<&str, &Source>,
 ) -> (Vec<Tree>, Vec<Finding>) {
     let prefix = format!("{dir}/");
-    let files: Vec<&str> = sources
-        .keys()
-        .filter(|path| path.starts_with(&prefix))
-        .copied()
-        .collect();
-    let named: Vec<String> = named
-        .iter()
-        .map(|path| joined(dir, std::slice::from_ref(path)))
-        .collect();
+    let files: Vec<&str> =
+        sources.keys().filter(|path| path.starts_with(&prefix)).copied().collect();
+    let named: Vec<String> =
+        named.iter().map(|path| joined(dir, std::slice::from_ref(path))).collect();
     let roots = files
         .iter()
         .filter(|path| is_root(&path[prefix.len()..]) || named.iter().any(|name| name == *path));
     let trees: Vec<Tree> = roots.map(|root| Tree::grow(root, sources)).collect();
-    let alive: BTreeSet<&str> = trees
-        .iter()
-        .flat_map(|tree| tree.modules.values())
-        .map(String::as_str)
-        .collect();
-    let dead = files
-        .iter()
-        .filter(|path| !alive.contains(*path))
-        .map(|path| {
-            Finding::new(
-                path,
-                1,
-                "dead file",
-                "a `mod` item that declares it",
-                "none from any root",
-            )
-        });
+    let alive: BTreeSet<&str> =
+        trees.iter().flat_map(|tree| tree.modules.values()).map(String::as_str).collect();
+    let dead = files.iter().filter(|path| !alive.contains(*path)).map(|path| {
+        Finding::new(path, 1, "dead file", "a `mod` item that declares it", "none from any root")
+    });
     let dead = dead.collect();
     (trees, dead)
 }
@@ -228,19 +181,11 @@ mod tests {
     use super::*;
 
     fn dead_and_tests(files: &[(&str, &str)]) -> (String, String) {
-        let sources: Vec<Source> = files
-            .iter()
-            .map(|(path, text)| Source::new(path, text))
-            .collect();
-        let map = sources
-            .iter()
-            .map(|source| (source.path.as_str(), source))
-            .collect();
+        let sources: Vec<Source> =
+            files.iter().map(|(path, text)| Source::new(path, text)).collect();
+        let map = sources.iter().map(|source| (source.path.as_str(), source)).collect();
         let (trees, findings) = trees("engine", &["odd/place.rs".to_owned()], &map);
-        let dead: Vec<&str> = findings
-            .iter()
-            .map(|finding| finding.path.as_str())
-            .collect();
+        let dead: Vec<&str> = findings.iter().map(|finding| finding.path.as_str()).collect();
         let tests: Vec<&str> = map
             .keys()
             .filter(|path| trees.iter().any(|tree| tree.is_test(path)))
@@ -252,10 +197,7 @@ mod tests {
     #[test]
     fn a_file_without_a_mod_item_is_dead() {
         let (dead, _) = dead_and_tests(&[
-            (
-                "engine/src/lib.rs",
-                "mod page; pub mod io; // mod lost;\nfn f() { \"mod lost;\" }",
-            ),
+            ("engine/src/lib.rs", "mod page; pub mod io; // mod lost;\nfn f() { \"mod lost;\" }"),
             ("engine/src/page.rs", "mod meta;"),
             ("engine/src/page/meta.rs", ""),
             ("engine/src/page/lost.rs", ""),
@@ -265,10 +207,7 @@ mod tests {
             ("engine/src/io/inner/deep.rs", ""),
             ("engine/src/lost.rs", ""),
         ]);
-        assert_eq!(
-            dead,
-            "engine/src/lost.rs engine/src/meta.rs engine/src/page/lost.rs"
-        );
+        assert_eq!(dead, "engine/src/lost.rs engine/src/meta.rs engine/src/page/lost.rs");
     }
 
     #[test]
@@ -290,14 +229,8 @@ mod tests {
     #[test]
     fn path_attributes_are_followed() {
         let (dead, _) = dead_and_tests(&[
-            (
-                "engine/tests/a.rs",
-                "#[path = \"a/mod.rs\"]\n#[allow(x)]\npub(crate) mod rules;",
-            ),
-            (
-                "engine/tests/a/mod.rs",
-                "mod words; #[path = \"../b/it.rs\"] mod it;",
-            ),
+            ("engine/tests/a.rs", "#[path = \"a/mod.rs\"]\n#[allow(x)]\npub(crate) mod rules;"),
+            ("engine/tests/a/mod.rs", "mod words; #[path = \"../b/it.rs\"] mod it;"),
             ("engine/tests/a/words.rs", ""),
             ("engine/tests/b/it.rs", "mod below;"),
             ("engine/tests/b/below.rs", ""),
@@ -310,10 +243,7 @@ mod tests {
     fn modules_that_only_tests_declare_are_tests() {
         let (dead, tests) = dead_and_tests(&[
             ("engine/src/lib.rs", "mod io; #[cfg(test)] mod image;"),
-            (
-                "engine/src/io.rs",
-                "#[cfg(any(test, feature = \"simulation\"))] mod sim;",
-            ),
+            ("engine/src/io.rs", "#[cfg(any(test, feature = \"simulation\"))] mod sim;"),
             ("engine/src/io/sim.rs", ""),
             ("engine/src/image.rs", "mod bytes;"),
             ("engine/src/image/bytes.rs", ""),

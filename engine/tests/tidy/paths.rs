@@ -31,12 +31,7 @@ pub(crate) fn references(source: &Source) -> Vec<Reference> {
         } else if begins_path(tokens, index) {
             let (segments, end) = plain_path(tokens, index);
             let (inside, line) = (inside.names(), tokens[index].line);
-            found.push(Reference {
-                inside,
-                segments,
-                alias: None,
-                line,
-            });
+            found.push(Reference { inside, segments, alias: None, line });
             index = end;
         } else {
             index += 1;
@@ -56,9 +51,7 @@ impl Inside {
     pub(crate) fn step(&mut self, tokens: &[Token], index: usize) {
         self.open.retain(|&(_, close)| index < close);
         if let Some(name) = module_name(tokens, index)
-            && tokens
-                .get(index + 2)
-                .is_some_and(|token| token.is_mark("{"))
+            && tokens.get(index + 2).is_some_and(|token| token.is_mark("{"))
             && let Some(close) = closing(tokens, index + 2)
         {
             self.open.push((name.to_owned(), close));
@@ -72,9 +65,7 @@ impl Inside {
 
 /// The name in `mod name`, when that begins at `index`.
 pub(crate) fn module_name(tokens: &[Token], index: usize) -> Option<&str> {
-    let name = tokens
-        .get(index + 1)
-        .filter(|next| next.kind == Kind::Word)?;
+    let name = tokens.get(index + 1).filter(|next| next.kind == Kind::Word)?;
     tokens[index].is_word("mod").then_some(name.text.as_str())
 }
 
@@ -84,17 +75,13 @@ fn begins_use(tokens: &[Token], index: usize) -> bool {
 }
 
 fn begins_path(tokens: &[Token], index: usize) -> bool {
-    let rooted = ["crate", "self", "super"]
-        .iter()
-        .any(|root| tokens[index].is_word(root));
+    let rooted = ["crate", "self", "super"].iter().any(|root| tokens[index].is_word(root));
     let visibility = index > 0 && tokens[index - 1].is_word("in");
     rooted && !visibility && is_colons(tokens, index + 1)
 }
 
 fn is_colons(tokens: &[Token], index: usize) -> bool {
-    [index, index + 1]
-        .iter()
-        .all(|&at| tokens.get(at).is_some_and(|token| token.is_mark(":")))
+    [index, index + 1].iter().all(|&at| tokens.get(at).is_some_and(|token| token.is_mark(":")))
 }
 
 /// The words joined by `::` from `index` on, and the index behind them.
@@ -149,17 +136,10 @@ fn use_tree(
     let glob = segments.last().is_some_and(|last| last == "*");
     let alias = alias.or_else(|| segments.last().filter(|_| !glob).cloned());
     if segments.len() > prefix.len() || !prefix.is_empty() {
-        found.push(Reference {
-            inside: inside.to_vec(),
-            segments,
-            alias,
-            line,
-        });
+        found.push(Reference { inside: inside.to_vec(), segments, alias, line });
     }
     // Whatever else stands here is skipped, so that every call moves on.
-    let separator = tokens
-        .get(index)
-        .is_some_and(|t| [",", "}", ";"].iter().any(|m| t.is_mark(m)));
+    let separator = tokens.get(index).is_some_and(|t| [",", "}", ";"].iter().any(|m| t.is_mark(m)));
     if separator { index } else { index + 1 }
 }
 
@@ -170,15 +150,9 @@ mod tests {
     fn read(text: &str) -> Vec<String> {
         let found = references(&Source::new("engine/src/x.rs", text));
         let shown = found.into_iter().map(|reference| {
-            let alias = reference
-                .alias
-                .map_or(String::new(), |alias| format!(" as {alias}"));
+            let alias = reference.alias.map_or(String::new(), |alias| format!(" as {alias}"));
             let inside = reference.inside.join(".");
-            format!(
-                "{}:{inside}:{}{alias}",
-                reference.line,
-                reference.segments.join("::")
-            )
+            format!("{}:{inside}:{}{alias}", reference.line, reference.segments.join("::"))
         });
         shown.collect()
     }
@@ -199,14 +173,8 @@ mod tests {
             read("pub(crate) use super::{a::B, c};"),
             ["1::super::a::B as B", "1::super::c as c"]
         );
-        assert_eq!(
-            read("use ::std::{io, fs};"),
-            ["1::std::io as io", "1::std::fs as fs"]
-        );
-        assert_eq!(
-            read("use crate as root; use crate::{self as other};").len(),
-            2
-        );
+        assert_eq!(read("use ::std::{io, fs};"), ["1::std::io as io", "1::std::fs as fs"]);
+        assert_eq!(read("use crate as root; use crate::{self as other};").len(), 2);
     }
 
     #[test]
@@ -216,12 +184,7 @@ mod tests {
                 "fn f(x: &crate::page::Meta<'_>) {\n",
                 "super::super::io::go::<u8>(self::A, $crate::b!()) }"
             )),
-            [
-                "1::crate::page::Meta",
-                "2::super::super::io::go",
-                "2::self::A",
-                "2::crate::b",
-            ]
+            ["1::crate::page::Meta", "2::super::super::io::go", "2::self::A", "2::crate::b",]
         );
     }
 
@@ -243,25 +206,14 @@ mod tests {
     fn inline_modules_are_told() {
         assert_eq!(
             read("mod a { mod b { use super::x; } use super::y; } use super::z;"),
-            [
-                "1:a.b:super::x as x",
-                "1:a:super::y as y",
-                "1::super::z as z"
-            ]
+            ["1:a.b:super::x as x", "1:a:super::y as y", "1::super::z as z"]
         );
     }
 
     #[test]
     fn unfinished_source_ends() {
-        for text in [
-            "use",
-            "use a::{",
-            "use a::{b,,};",
-            "use {{{",
-            "use a::{=};",
-            "crate::",
-            "mod",
-        ] {
+        for text in ["use", "use a::{", "use a::{b,,};", "use {{{", "use a::{=};", "crate::", "mod"]
+        {
             references(&Source::new("engine/src/x.rs", text));
         }
     }

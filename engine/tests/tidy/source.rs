@@ -40,10 +40,7 @@ impl Source {
 
     /// The tokens that are compiled outside tests, with their indexes.
     pub(crate) fn shipped(&self) -> impl Iterator<Item = (usize, &Token)> {
-        self.tokens
-            .iter()
-            .enumerate()
-            .filter(|&(index, _)| !self.in_test[index])
+        self.tokens.iter().enumerate().filter(|&(index, _)| !self.in_test[index])
     }
 
     pub(crate) fn functions(&self) -> Vec<Function> {
@@ -60,11 +57,7 @@ impl Source {
                 && let Some(last) = closing(&self.tokens, body)
             {
                 let lines = self.tokens[last].line - pair[0].line + 1;
-                functions.push(Function {
-                    name: pair[1].text.clone(),
-                    line: pair[0].line,
-                    lines,
-                });
+                functions.push(Function { name: pair[1].text.clone(), line: pair[0].line, lines });
             }
         }
         functions
@@ -111,34 +104,23 @@ impl Attribute {
         let inner = tokens.get(index + 1)?.is_mark("!");
         let open = index + 1 + usize::from(inner);
         tokens.get(open).filter(|token| token.is_mark("["))?;
-        Some(Attribute {
-            first: open + 1,
-            last: closing(tokens, open)?,
-            inner,
-        })
+        Some(Attribute { first: open + 1, last: closing(tokens, open)?, inner })
     }
 
     /// True for `#[test]`, `#[other::test]`, and a `#[cfg(..)]` that holds in tests only.
     pub(crate) fn marks_test(&self, tokens: &[Token]) -> bool {
         let content = &tokens[self.first..self.last];
-        let path_end = content
-            .iter()
-            .position(|t| t.is_mark("("))
-            .unwrap_or(content.len());
+        let path_end = content.iter().position(|t| t.is_mark("(")).unwrap_or(content.len());
         if content.first().is_some_and(|token| token.is_word("cfg")) {
             return holds_in_tests_only(content.get(2..content.len() - 1).unwrap_or_default());
         }
-        content[..path_end]
-            .last()
-            .is_some_and(|token| token.is_word("test"))
+        content[..path_end].last().is_some_and(|token| token.is_word("test"))
     }
 }
 
 /// Whether a `cfg` predicate implies `test`. The nesting is bounded by what rustc accepts.
 fn holds_in_tests_only(predicate: &[Token]) -> bool {
-    let inside = predicate
-        .get(2..predicate.len().saturating_sub(1))
-        .unwrap_or_default();
+    let inside = predicate.get(2..predicate.len().saturating_sub(1)).unwrap_or_default();
     match predicate.first() {
         Some(token) if token.is_word("test") => true,
         Some(token) if token.is_word("all") => {
@@ -175,11 +157,7 @@ pub(crate) fn item_after(tokens: &[Token], mut index: usize) -> (usize, usize) {
     }
     let index = index.min(tokens.len() - 1);
     let last = match tokens[index].text.as_str() {
-        "const"
-            if tokens
-                .get(index + 1)
-                .is_some_and(|token| token.is_word("fn")) =>
-        {
+        "const" if tokens.get(index + 1).is_some_and(|token| token.is_word("fn")) => {
             body_end(tokens, index)
         }
         "use" | "let" | "const" | "static" | "type" => end_of(tokens, index, &[";"]),
@@ -194,13 +172,7 @@ pub(crate) fn item_after(tokens: &[Token], mut index: usize) -> (usize, usize) {
 /// The last token of the item at `index` that ends with its body, or with a semicolon.
 fn body_end(tokens: &[Token], index: usize) -> usize {
     body_or_end(tokens, index)
-        .and_then(|at| {
-            if tokens[at].is_mark(";") {
-                Some(at)
-            } else {
-                closing(tokens, at)
-            }
-        })
+        .and_then(|at| if tokens[at].is_mark(";") { Some(at) } else { closing(tokens, at) })
         .unwrap_or(tokens.len() - 1)
 }
 
@@ -228,11 +200,7 @@ fn body_or_end(tokens: &[Token], index: usize) -> Option<usize> {
             return Some(at);
         }
         // Brackets of the signature, and a braced constant such as `Ring<{ N + 1 }>`.
-        at = if token.nesting() > 0 {
-            closing(tokens, at)? + 1
-        } else {
-            at + 1
-        };
+        at = if token.nesting() > 0 { closing(tokens, at)? + 1 } else { at + 1 };
     }
     None
 }
@@ -243,21 +211,13 @@ mod tests {
 
     fn shipped_words(text: &str) -> String {
         let source = Source::new("engine/src/x.rs", text);
-        let words = source
-            .shipped()
-            .filter(|(_, token)| token.text.starts_with("keep"));
-        words
-            .map(|(_, token)| token.text.clone())
-            .collect::<Vec<_>>()
-            .join(" ")
+        let words = source.shipped().filter(|(_, token)| token.text.starts_with("keep"));
+        words.map(|(_, token)| token.text.clone()).collect::<Vec<_>>().join(" ")
     }
 
     fn functions(text: &str) -> Vec<(String, usize, usize)> {
         let functions = Source::new("engine/src/x.rs", text).functions();
-        functions
-            .into_iter()
-            .map(|f| (f.name, f.line, f.lines))
-            .collect()
+        functions.into_iter().map(|f| (f.name, f.line, f.lines)).collect()
     }
 
     #[test]
@@ -276,16 +236,9 @@ mod tests {
             "#[cfg(test)] keep_field: A,",
             "#[cfg(test)] let keep = { 1 };",
         ] {
-            assert_eq!(
-                shipped_words(&format!("{gone} keep_after")),
-                "keep_after",
-                "{gone}"
-            );
+            assert_eq!(shipped_words(&format!("{gone} keep_after")), "keep_after", "{gone}");
         }
-        assert_eq!(
-            shipped_words("struct A { #[cfg(test)] keep: B } keep_after"),
-            "keep_after"
-        );
+        assert_eq!(shipped_words("struct A { #[cfg(test)] keep: B } keep_after"), "keep_after");
         assert_eq!(shipped_words("#![cfg(test)] fn keep() {}"), "");
     }
 

@@ -20,14 +20,8 @@ const ENGINE: Layers = &[
     &["lib"],
 ];
 
-const SERVER: Layers = &[
-    &["error"],
-    &["bolt", "storage"],
-    &["import", "api"],
-    &["cli"],
-    &["lib"],
-    &["main"],
-];
+const SERVER: Layers =
+    &[&["error"], &["bolt", "storage"], &["import", "api"], &["cli"], &["lib"], &["main"]];
 
 /// The crates whose `src` has layers: folder, name of the table above, table.
 pub(crate) const LAYERED: &[(&str, &str, Layers)] =
@@ -60,27 +54,19 @@ pub(crate) const DEPENDENCIES: &[(&str, Option<&str>)] = &[
 
 /// Whole words, in any case, that neither code nor pages may hold. Split here, so that this file
 /// passes its own test.
-pub(crate) const WORDS: &[&str] = &[
-    concat!("to", "do"),
-    concat!("fix", "me"),
-    concat!("ha", "ck"),
-    concat!("x", "xx"),
-];
+pub(crate) const WORDS: &[&str] =
+    &[concat!("to", "do"), concat!("fix", "me"), concat!("ha", "ck"), concat!("x", "xx")];
 
 /// Names that say nothing, for modules, files and folders.
-pub(crate) const NAMES: &[&str] = &[
-    "base", "common", "helper", "helpers", "misc", "structs", "util", "utils",
-];
+pub(crate) const NAMES: &[&str] =
+    &["base", "common", "helper", "helpers", "misc", "structs", "util", "utils"];
 
 /// Words within identifiers, and the word that the house uses in their place.
 pub(crate) const IDENTIFIER_WORDS: &[(&str, &str)] = &[("tx", "txn")];
 
 /// Folders of the machines that the code was written on, never right in a file.
-pub(crate) const MACHINE_DIRS: &[&str] = &[
-    concat!("/wo", "rk/"),
-    concat!("/ro", "ot/"),
-    concat!("/ho", "me/"),
-];
+pub(crate) const MACHINE_DIRS: &[&str] =
+    &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
 
 /// Registry hosts, which belong into the configuration of a machine.
 pub(crate) const HOSTS: &[&str] = &[concat!("index.", "crates.io"), concat!("arti", "factory")];

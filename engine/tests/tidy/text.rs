@@ -22,38 +22,20 @@ pub(crate) fn layout(path: &str, text: &str) -> Vec<Finding> {
         let columns = content.chars().count();
         if columns > COLUMNS_MAX {
             let expected = format!("at most {COLUMNS_MAX} columns");
-            findings.push(Finding::new(
-                path,
-                line,
-                "long line",
-                &expected,
-                &columns.to_string(),
-            ));
+            findings.push(Finding::new(path, line, "long line", &expected, &columns.to_string()));
         }
         if content.contains('\t') {
             findings.push(Finding::new(path, line, "tab", "spaces", "a tab"));
         }
         if content.ends_with(char::is_whitespace) {
             let what = "white space at the end of a line";
-            findings.push(Finding::new(
-                path,
-                line,
-                what,
-                "none",
-                &format!("{content:?}"),
-            ));
+            findings.push(Finding::new(path, line, what, "none", &format!("{content:?}")));
         }
     }
     if !text.ends_with('\n') || text.ends_with("\n\n") {
         let line = text.lines().count().max(1);
         let found = format!("{:?}", text.chars().rev().take(2).collect::<String>());
-        findings.push(Finding::new(
-            path,
-            line,
-            "end of file",
-            "one line feed",
-            &found,
-        ));
+        findings.push(Finding::new(path, line, "end of file", "one line feed", &found));
     }
     findings
 }
@@ -73,13 +55,9 @@ pub(crate) fn words(path: &str, text: &str) -> Vec<Finding> {
 
 /// For code and pages: names of files and folders.
 pub(crate) fn names(path: &str) -> Vec<Finding> {
-    let parts = path
-        .split('/')
-        .map(|part| part.split('.').next().unwrap_or(part));
+    let parts = path.split('/').map(|part| part.split('.').next().unwrap_or(part));
     let banned = parts.filter(|part| NAMES.contains(&part.to_lowercase().as_str()));
-    banned
-        .map(|name| Finding::new(path, 1, "banned name", NAME_EXPECTED, name))
-        .collect()
+    banned.map(|name| Finding::new(path, 1, "banned name", NAME_EXPECTED, name)).collect()
 }
 
 /// What a banned module or file name should have been.
@@ -93,10 +71,7 @@ pub(crate) fn machine(path: &str, text: &str) -> Vec<Finding> {
             let what = "path of one machine";
             findings.push(Finding::new(path, line, what, "a relative path", dir));
         }
-        for host in HOSTS
-            .iter()
-            .filter(|host| content.to_lowercase().contains(**host))
-        {
+        for host in HOSTS.iter().filter(|host| content.to_lowercase().contains(**host)) {
             findings.push(Finding::new(path, line, "registry host", "none", host));
         }
     }
@@ -116,24 +91,15 @@ mod tests {
     use super::*;
 
     fn whats(findings: &[Finding]) -> Vec<String> {
-        findings
-            .iter()
-            .map(|one| format!("{}: {} {}", one.line, one.what, one.found))
-            .collect()
+        findings.iter().map(|one| format!("{}: {} {}", one.line, one.what, one.found)).collect()
     }
 
     #[test]
     fn a_file_begins_and_ends_well() {
         assert!(layout("x.rs", "//! What it does.\n\nfn f() {}\n").is_empty());
-        assert_eq!(
-            whats(&layout("x.rs", "fn f() {}\n")),
-            ["1: no opening comment fn f() {}"]
-        );
+        assert_eq!(whats(&layout("x.rs", "fn f() {}\n")), ["1: no opening comment fn f() {}"]);
         assert_eq!(layout("x.rs", "\n//! Late.\n").len(), 1);
-        assert_eq!(
-            whats(&layout("x.rs", "//! a\nb")),
-            ["2: end of file \"b\\n\""]
-        );
+        assert_eq!(whats(&layout("x.rs", "//! a\nb")), ["2: end of file \"b\\n\""]);
         assert_eq!(layout("x.rs", "//! a\n\n").len(), 1);
         assert_eq!(layout("x.rs", "").len(), 2);
     }
@@ -153,20 +119,9 @@ mod tests {
     fn banned_words_are_found_whole_and_in_any_case() {
         for word in WORDS {
             let upper = word.to_uppercase();
-            assert_eq!(
-                words("a.md", &format!("a\n* {upper}: later")).len(),
-                1,
-                "{word}"
-            );
-            assert_eq!(
-                words("a.rs", &format!("fn f() {{ {word}!() }}")).len(),
-                1,
-                "{word}"
-            );
-            assert!(
-                words("a.rs", &format!("re{word} {word}s {word}_list")).is_empty(),
-                "{word}"
-            );
+            assert_eq!(words("a.md", &format!("a\n* {upper}: later")).len(), 1, "{word}");
+            assert_eq!(words("a.rs", &format!("fn f() {{ {word}!() }}")).len(), 1, "{word}");
+            assert!(words("a.rs", &format!("re{word} {word}s {word}_list")).is_empty(), "{word}");
         }
     }
 
@@ -181,28 +136,14 @@ mod tests {
     #[test]
     fn paths_and_hosts_of_a_machine_are_found() {
         for dir in MACHINE_DIRS {
-            for line in [
-                format!("see {dir}main"),
-                format!("\"{dir}x\""),
-                format!("({dir})"),
-            ] {
+            for line in [format!("see {dir}main"), format!("\"{dir}x\""), format!("({dir})")] {
                 assert_eq!(machine("a.md", &line).len(), 1, "{line}");
             }
             assert!(machine("a.md", &format!("https://a.example{dir} ../..{dir}b")).is_empty());
         }
         for host in HOSTS {
-            assert_eq!(
-                machine("Cargo.lock", &format!("https://{host}/x")).len(),
-                1,
-                "{host}"
-            );
+            assert_eq!(machine("Cargo.lock", &format!("https://{host}/x")).len(), 1, "{host}");
         }
-        assert!(
-            machine(
-                "a.md",
-                "docs/work.md roots/ at home /tmp/ https://crates.io/"
-            )
-            .is_empty()
-        );
+        assert!(machine("a.md", "docs/work.md roots/ at home /tmp/ https://crates.io/").is_empty());
     }
 }

@@ -36,9 +36,7 @@ impl Bucket<'_> {
     pub(super) fn decode(value: &[u8]) -> Result<Bucket<'_>, Reason> {
         if value.len() < BUCKET_BYTES {
             let found = value.len();
-            return Err(format!(
-                "a bucket of {found} bytes, expected at least {BUCKET_BYTES}"
-            ));
+            return Err(format!("a bucket of {found} bytes, expected at least {BUCKET_BYTES}"));
         }
         let (fields, inline) = value.split_at(BUCKET_BYTES);
         let sequence = u64_at(fields, 8);
@@ -61,18 +59,13 @@ impl Bucket<'_> {
 fn decode_inline(bytes: &[u8]) -> Result<Elements<&[u8]>, Reason> {
     if bytes.len() < HEADER_BYTES {
         let found = bytes.len();
-        return Err(format!(
-            "a page of {found} bytes, expected at least {HEADER_BYTES}"
-        ));
+        return Err(format!("a page of {found} bytes, expected at least {HEADER_BYTES}"));
     }
     let header = Header::decode(bytes);
     header.check_id(PageId(0))?;
     header.check_leaf()?;
     if header.overflow != 0 {
-        return Err(format!(
-            "an overflow of {} pages, expected 0",
-            header.overflow
-        ));
+        return Err(format!("an overflow of {} pages, expected 0", header.overflow));
     }
     let shape = Shape::of(&header)?;
     let packed = shape.check_array(bytes, bytes.len() as u64)?;
@@ -83,9 +76,7 @@ fn decode_inline(bytes: &[u8]) -> Result<Elements<&[u8]>, Reason> {
     let elements = packed.check_keys(bytes)?;
     for index in 0..elements.count() {
         if let Some(Entry::Bucket { .. }) = elements.entry(index) {
-            return Err(format!(
-                "element {index}: a bucket within, expected pairs only"
-            ));
+            return Err(format!("element {index}: a bucket within, expected pairs only"));
         }
     }
     Ok(elements)
@@ -110,47 +101,27 @@ mod tests {
     fn both_forms_read_back() {
         let tree = tree_bucket(5, 9);
         let tree = Bucket::decode(&tree).expect("sound");
-        assert!(
-            matches!(
-                tree,
-                Bucket {
-                    sequence: 9,
-                    body: Body::Tree(PageId(5))
-                }
-            ),
-            "{tree:?}"
-        );
+        assert!(matches!(tree, Bucket { sequence: 9, body: Body::Tree(PageId(5)) }), "{tree:?}");
         let inline = inline_bucket(8, &[Item::pair("k", "")]);
         let inline = Bucket::decode(&inline).expect("sound");
         assert_eq!(inline.sequence, 8);
-        let Body::Inline(elements) = inline.body else {
-            panic!("expected an inline page")
-        };
+        let Body::Inline(elements) = inline.body else { panic!("expected an inline page") };
         assert_eq!((elements.count(), elements.key(0)), (1, Some(&b"k"[..])));
     }
 
     #[test]
     fn a_value_of_another_length_is_refused() {
         let tree = tree_bucket(5, 0);
-        assert_eq!(
-            refusal(&tree[..15]),
-            "a bucket of 15 bytes, expected at least 16"
-        );
+        assert_eq!(refusal(&tree[..15]), "a bucket of 15 bytes, expected at least 16");
         let longer = [&tree[..], b"x"].concat();
-        assert_eq!(
-            refusal(&longer),
-            "a bucket with root page 5 has 17 bytes, expected 16"
-        );
+        assert_eq!(refusal(&longer), "a bucket with root page 5 has 17 bytes, expected 16");
         let inline = inline_bucket(0, &[Item::pair("k", "v")]);
         assert_eq!(
             refusal(&inline[..16]),
             "inline bucket: a page of 0 bytes, expected at least 16"
         );
         let longer = [&inline[..], b"x"].concat();
-        assert_eq!(
-            refusal(&longer),
-            "inline bucket: its elements end at byte 34, expected 35"
-        );
+        assert_eq!(refusal(&longer), "inline bucket: its elements end at byte 34, expected 35");
         assert_eq!(
             refusal(&inline[..inline.len() - 1]),
             "inline bucket: element 0: ends at byte 34, expected at most 33"

@@ -73,17 +73,11 @@ pub enum BoltError {
 
 impl BoltError {
     pub(super) fn damaged(page: PageId, reason: impl Into<String>) -> BoltError {
-        BoltError::Damaged {
-            page: page.0,
-            reason: reason.into(),
-        }
+        BoltError::Damaged { page: page.0, reason: reason.into() }
     }
 
     pub(super) fn io(path: &Path, source: io::Error) -> BoltError {
-        BoltError::Io {
-            path: path.to_owned(),
-            source,
-        }
+        BoltError::Io { path: path.to_owned(), source }
     }
 
     pub(super) fn memory(path: &Path) -> BoltError {
@@ -106,11 +100,7 @@ impl fmt::Display for BoltError {
                 path.display()
             ),
             BoltError::Version { path, found } => {
-                write!(
-                    out,
-                    "{} is a bolt file of version {found}, expected 2",
-                    path.display()
-                )
+                write!(out, "{} is a bolt file of version {found}, expected 2", path.display())
             }
             BoltError::InUse { path } => {
                 write!(out, "{} is in use by another process", path.display())
@@ -148,25 +138,13 @@ mod tests {
         let path = PathBuf::from("meta.db");
         let told = [
             BoltError::io(&path, io::Error::other("no luck")),
-            BoltError::NotBolt {
-                path: path.clone(),
-                reason: "the file is empty".into(),
-            },
+            BoltError::NotBolt { path: path.clone(), reason: "the file is empty".into() },
             BoltError::BigEndian { path: path.clone() },
-            BoltError::Version {
-                path: path.clone(),
-                found: 1,
-            },
+            BoltError::Version { path: path.clone(), found: 1 },
             BoltError::InUse { path },
             BoltError::damaged(PageId(7), "flags 0x00, expected 0x02 (leaf)"),
-            BoltError::RootPair {
-                page: 3,
-                element: 0,
-            },
-            BoltError::TooDeep {
-                page: 9,
-                depth_max: 4,
-            },
+            BoltError::RootPair { page: 3, element: 0 },
+            BoltError::TooDeep { page: 9, depth_max: 4 },
         ]
         .map(|error| error.to_string());
         let expected = [

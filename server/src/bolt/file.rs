@@ -26,28 +26,19 @@ impl LockedFile {
         // Asked before opening, because opening a named pipe would wait for its writer.
         if !fs::metadata(path).map_err(io)?.is_file() {
             let reason = "expected a regular file, found another kind".to_owned();
-            return Err(BoltError::NotBolt {
-                path: path.to_owned(),
-                reason,
-            });
+            return Err(BoltError::NotBolt { path: path.to_owned(), reason });
         }
         let file = File::open(path).map_err(io)?;
         match file.try_lock_shared() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(BoltError::InUse {
-                    path: path.to_owned(),
-                });
+                return Err(BoltError::InUse { path: path.to_owned() });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         // After the lock, so that no owner is still growing the file.
         let bytes_total = file.metadata().map_err(io)?.len();
-        Ok(LockedFile {
-            file,
-            path: path.to_owned(),
-            bytes_total,
-        })
+        Ok(LockedFile { file, path: path.to_owned(), bytes_total })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -60,9 +51,7 @@ impl LockedFile {
 
     /// Fills `into` with the bytes from `offset` on.
     pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BoltError> {
-        self.file
-            .read_exact_at(into, offset)
-            .map_err(|source| BoltError::io(&self.path, source))
+        self.file.read_exact_at(into, offset).map_err(|source| BoltError::io(&self.path, source))
     }
 
     /// Lets `bytes`, which holds the file from `offset` on, hold at least `length` bytes of it.
@@ -128,9 +117,7 @@ mod tests {
         assert_eq!(bytes, b"xy567");
         let refused = file.extend(&mut bytes, 3, 8).expect_err("beyond the end");
         assert!(matches!(refused, BoltError::Io { .. }), "{refused}");
-        let refused = file
-            .extend(&mut Vec::new(), 0, u64::MAX)
-            .expect_err("beyond memory");
+        let refused = file.extend(&mut Vec::new(), 0, u64::MAX).expect_err("beyond memory");
         assert!(matches!(refused, BoltError::Io { .. }), "{refused}");
     }
 }

@@ -50,16 +50,10 @@ impl Freelist {
         let room = run_pages * meta.page_bytes - ids_at;
         if ids_total > room / ID_BYTES as u64 {
             let room = room / ID_BYTES as u64;
-            return Err(damaged(format!(
-                "{ids_total} free pages, expected at most {room}"
-            )));
+            return Err(damaged(format!("{ids_total} free pages, expected at most {room}")));
         }
         let free = PageSet::new(meta.high_water).ok_or_else(|| BoltError::memory(file.path()))?;
-        let mut freelist = Freelist {
-            id,
-            run_pages,
-            free,
-        };
+        let mut freelist = Freelist { id, run_pages, free };
         let mut read = 0;
         let mut chunk = vec![0; FREELIST_CHUNK_BYTES];
         while read < ids_total {
@@ -83,10 +77,7 @@ impl Freelist {
     fn add(&mut self, meta: &Meta, id: PageId) -> Result<(), Reason> {
         meta.check_allowed("a free page", id)?;
         if (self.id.0..self.id.0 + self.run_pages).contains(&id.0) {
-            return Err(format!(
-                "page {} is listed as free and holds the freelist",
-                id.0
-            ));
+            return Err(format!("page {} is listed as free and holds the freelist", id.0));
         }
         if !self.free.insert(id) {
             return Err(format!("page {} is listed as free twice", id.0));
@@ -105,9 +96,7 @@ fn locate_ids(
     }
     let ids_total = u64_at(bytes, HEADER_BYTES);
     if ids_total < u64::from(COUNT_ELSEWHERE) {
-        return Err(format!(
-            "{ids_total} free pages, expected at least {COUNT_ELSEWHERE}"
-        ));
+        return Err(format!("{ids_total} free pages, expected at least {COUNT_ELSEWHERE}"));
     }
     Ok(((HEADER_BYTES + ID_BYTES) as u64, ids_total))
 }
@@ -125,19 +114,11 @@ mod tests {
     #[test]
     fn each_field_of_the_freelist_is_checked() {
         damaged(0, &[3], "its header names page 3, expected 2");
-        damaged(
-            8,
-            &[2],
-            "its flags are 0x02 (leaf), expected 0x10 (freelist)",
-        );
+        damaged(8, &[2], "its flags are 0x02 (leaf), expected 0x10 (freelist)");
         damaged(10, &[127], "127 free pages, expected at most 126");
         damaged(12, &[8], "a run of 9 pages, expected at most 8");
         damaged(16, &[1], "a free page is page 1, expected one from 2 to 9");
-        damaged(
-            16,
-            &[10],
-            "a free page is page 10, expected one from 2 to 9",
-        );
+        damaged(16, &[10], "a free page is page 10, expected one from 2 to 9");
         damaged(16, &[2], "page 2 is listed as free and holds the freelist");
         damaged(
             10,
@@ -151,10 +132,7 @@ mod tests {
     fn a_lost_count_shows_as_a_leak() {
         let mut image = Image::sample();
         image.poke(2, 10, &[0]);
-        let summary = image
-            .open()
-            .and_then(|file| file.verify())
-            .expect("sound but for a leak");
+        let summary = image.open().and_then(|file| file.verify()).expect("sound but for a leak");
         assert_eq!(summary.pages_leaked, Some(1));
     }
 

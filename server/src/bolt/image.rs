@@ -103,10 +103,7 @@ pub(super) struct Image {
 
 impl Image {
     pub(super) fn new(page_bytes: usize) -> Image {
-        Image {
-            page_bytes,
-            bytes: Vec::new(),
-        }
+        Image { page_bytes, bytes: Vec::new() }
     }
 
     /// Pages of 1 KiB: root branch 3 over leaves 4 and 5, bucket `b` on 6 and 7, bucket `m` on 8,
@@ -116,37 +113,12 @@ impl Image {
         image.freelist(2, &[9]);
         image.branch(3, &[("a", 4), ("m", 5)]);
         let small = inline_bucket(7, &[Item::pair("k1", "v1"), Item::pair("k2", "")]);
-        image.leaf(
-            4,
-            &[
-                Item::bucket("a", small),
-                Item::bucket("b", tree_bucket(6, 0)),
-            ],
-        );
+        image.leaf(4, &[Item::bucket("a", small), Item::bucket("b", tree_bucket(6, 0))]);
         let empty = inline_bucket(0, &[]);
-        image.leaf(
-            5,
-            &[
-                Item::bucket("m", tree_bucket(8, 3)),
-                Item::bucket("n", empty),
-            ],
-        );
-        image.leaf(
-            6,
-            &[
-                Item::pair("big", &"v".repeat(1500)),
-                Item::pair("small", "x"),
-            ],
-        );
+        image.leaf(5, &[Item::bucket("m", tree_bucket(8, 3)), Item::bucket("n", empty)]);
+        image.leaf(6, &[Item::pair("big", &"v".repeat(1500)), Item::pair("small", "x")]);
         let inner = inline_bucket(0, &[Item::pair("z", "26")]);
-        image.leaf(
-            8,
-            &[
-                Item::pair("p", "1"),
-                Item::bucket("q", inner),
-                Item::pair("r", "3"),
-            ],
-        );
+        image.leaf(8, &[Item::pair("p", "1"), Item::bucket("q", inner), Item::pair("r", "3")]);
         image.metas(3, 2, 10, 5);
         image
     }
@@ -225,8 +197,7 @@ impl Image {
             self.seal(page);
         }
         let pages = usize::try_from(high_water).expect("few pages");
-        self.bytes
-            .resize(self.bytes.len().max(pages * self.page_bytes), 0);
+        self.bytes.resize(self.bytes.len().max(pages * self.page_bytes), 0);
     }
 
     /// Makes the checksum of a meta page right again.
@@ -359,13 +330,8 @@ impl Model {
     /// An image of this model, with pages free here and there.
     pub(super) fn image(&self, random: &mut Random) -> Image {
         let mut image = Image::new(1024);
-        let mut places = Places {
-            next: 3,
-            free: vec![2],
-        };
-        let Model::Bucket(_, entries) = self else {
-            panic!("the root is a bucket")
-        };
+        let mut places = Places { next: 3, free: vec![2] };
+        let Model::Bucket(_, entries) = self else { panic!("the root is a bucket") };
         let root = write_tree(&mut image, entries, &mut places, random);
         let freelist = if random.below(4) == 0 {
             NO_FREELIST
@@ -405,10 +371,9 @@ fn write_tree(
     for (key, entry) in entries {
         items.push(match entry {
             Model::Pair(value) => Item::Pair(key.clone(), value.clone()),
-            Model::Bucket(sequence, within) => Item::Bucket(
-                key.clone(),
-                write_bucket(image, *sequence, within, places, random),
-            ),
+            Model::Bucket(sequence, within) => {
+                Item::Bucket(key.clone(), write_bucket(image, *sequence, within, places, random))
+            }
         });
     }
     let mut level: Vec<(Vec<u8>, u64)> = Vec::new();

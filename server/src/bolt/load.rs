@@ -44,21 +44,12 @@ impl<'f> Loader<'f> {
         for id in freelist.into_iter().flat_map(Freelist::run) {
             claimed.insert(id);
         }
-        Ok(Loader {
-            file,
-            meta,
-            freelist,
-            claimed,
-            pages_read: 0,
-        })
+        Ok(Loader { file, meta, freelist, claimed, pages_read: 0 })
     }
 
     /// Loads the page `id`, which `Meta::check_allowed` has let pass.
     pub(super) fn load(&mut self, id: PageId) -> Result<Page, BoltError> {
-        assert!(
-            self.meta.allows(id),
-            "invariant: page ids are checked before they are followed"
-        );
+        assert!(self.meta.allows(id), "invariant: page ids are checked before they are followed");
         let damaged = |reason| BoltError::damaged(id, reason);
         let page_bytes = self.meta.page_bytes;
         let offset = id.0 * page_bytes;
@@ -90,10 +81,7 @@ impl<'f> Loader<'f> {
 
     fn claim(&mut self, first: PageId, run_pages: u64) -> Result<(), BoltError> {
         for id in (first.0..first.0 + run_pages).map(PageId) {
-            if self
-                .freelist
-                .is_some_and(|freelist| freelist.free.contains(id))
-            {
+            if self.freelist.is_some_and(|freelist| freelist.free.contains(id)) {
                 let reason = format!("in use by the run of page {}, but listed as free", first.0);
                 return Err(BoltError::damaged(id, reason));
             }
@@ -119,48 +107,12 @@ mod tests {
     #[test]
     fn each_field_of_a_header_is_checked() {
         damaged(4, 0, &[5], 4, "its header names page 5, expected 4");
-        damaged(
-            4,
-            8,
-            &[0],
-            4,
-            "its flags are 0x00 (unknown), expected a branch or leaf page",
-        );
-        damaged(
-            4,
-            8,
-            &[0x10],
-            4,
-            "its flags are 0x10 (freelist), expected a branch or leaf page",
-        );
-        damaged(
-            3,
-            10,
-            &[0],
-            3,
-            "a branch page of 0 elements, expected at least 1",
-        );
-        damaged(
-            8,
-            10,
-            &[0],
-            8,
-            "a page of 0 elements holds bytes, expected zeros",
-        );
-        damaged(
-            4,
-            10,
-            &[64],
-            4,
-            "its 64 elements end at byte 1040, expected at most 1024",
-        );
-        damaged(
-            6,
-            12,
-            &[0],
-            6,
-            "element 0: ends at byte 1551, expected at most 1024",
-        );
+        damaged(4, 8, &[0], 4, "its flags are 0x00 (unknown), expected a branch or leaf page");
+        damaged(4, 8, &[0x10], 4, "its flags are 0x10 (freelist), expected a branch or leaf page");
+        damaged(3, 10, &[0], 3, "a branch page of 0 elements, expected at least 1");
+        damaged(8, 10, &[0], 8, "a page of 0 elements holds bytes, expected zeros");
+        damaged(4, 10, &[64], 4, "its 64 elements end at byte 1040, expected at most 1024");
+        damaged(6, 12, &[0], 6, "element 0: ends at byte 1551, expected at most 1024");
         damaged(6, 12, &[4], 6, "a run of 5 pages, expected at most 4");
     }
 
@@ -169,13 +121,7 @@ mod tests {
         let expected = "in use by the run of page 8, but listed as free";
         damaged(8, 12, &[1], 9, expected);
         damaged(2, 16, &[8], 8, expected);
-        damaged(
-            2,
-            16,
-            &[7],
-            7,
-            "in use by the run of page 6, but listed as free",
-        );
+        damaged(2, 16, &[7], 7, "in use by the run of page 6, but listed as free");
     }
 
     #[test]
@@ -187,10 +133,7 @@ mod tests {
         image.assert_damaged(5, "reached twice, now by the run of page 5");
         let mut image = Image::sample();
         image.poke(3, 24, &[2]);
-        image.assert_damaged(
-            2,
-            "its flags are 0x10 (freelist), expected a branch or leaf page",
-        );
+        image.assert_damaged(2, "its flags are 0x10 (freelist), expected a branch or leaf page");
     }
 
     #[test]
@@ -205,9 +148,6 @@ mod tests {
         image.metas(2, freelist, freelist + 1, 1);
         let summary = image.open().and_then(|file| file.verify()).expect("sound");
         assert_eq!((summary.pairs, summary.key_bytes), (200, 8000));
-        assert_eq!(
-            (summary.pages_read, summary.pages_leaked),
-            (1 + leaf_pages, Some(0))
-        );
+        assert_eq!((summary.pages_read, summary.pages_leaked), (1 + leaf_pages, Some(0)));
     }
 }

@@ -58,8 +58,7 @@ impl Meta {
             (Err(fault), Ok(second)) => (second, Some(format!("meta page 0: {}", fault.reason()))),
             (Err(first), Err(second)) => return Err(refusal(file, first, second)),
         };
-        meta.check(file.bytes_total())
-            .map_err(|reason| BoltError::damaged(meta.page, reason))?;
+        meta.check(file.bytes_total()).map_err(|reason| BoltError::damaged(meta.page, reason))?;
         Ok((meta, other))
     }
 
@@ -84,16 +83,12 @@ impl Meta {
         self.header.check_meta()?;
         if self.high_water <= META_PAGES {
             let found = self.high_water;
-            return Err(format!(
-                "the high-water mark is page {found}, expected at least 3"
-            ));
+            return Err(format!("the high-water mark is page {found}, expected at least 3"));
         }
         let pages_total = bytes_total / self.page_bytes;
         if self.high_water > pages_total {
             let expected = self.high_water;
-            return Err(format!(
-                "the file holds {pages_total} pages, expected {expected}"
-            ));
+            return Err(format!("the file holds {pages_total} pages, expected {expected}"));
         }
         self.check_allowed("the root", self.root)?;
         match self.freelist {
@@ -136,16 +131,10 @@ impl Fault {
             Fault::Checksum { stored, computed } => {
                 format!("checksum {stored:#018x}, expected {computed:#018x}")
             }
-            Fault::PageBytes {
-                found,
-                expected: Some(expected),
-            } => {
+            Fault::PageBytes { found, expected: Some(expected) } => {
                 format!("page size {found}, expected {expected}")
             }
-            Fault::PageBytes {
-                found,
-                expected: None,
-            } => {
+            Fault::PageBytes { found, expected: None } => {
                 format!("page size {found}, expected {PAGE_BYTES_MIN} to {PAGE_BYTES_MAX}")
             }
         }
@@ -193,10 +182,9 @@ fn probe(file: &LockedFile, page: PageId, offset: u64) -> Result<Probe, BoltErro
     let meta = decode(page, &bytes);
     Ok(match meta {
         // The second meta page begins where the first page ends, or it is not what it looks like.
-        Ok(meta) if page == PageId(1) && meta.page_bytes != offset => Err(Fault::PageBytes {
-            found: meta.page_bytes,
-            expected: Some(offset),
-        }),
+        Ok(meta) if page == PageId(1) && meta.page_bytes != offset => {
+            Err(Fault::PageBytes { found: meta.page_bytes, expected: Some(offset) })
+        }
         other => other,
     })
 }
@@ -220,10 +208,7 @@ fn decode(page: PageId, bytes: &[u8; META_BYTES]) -> Probe {
     }
     let page_bytes = u64::from(u32_at(bytes, 24));
     if !(PAGE_BYTES_MIN..=PAGE_BYTES_MAX).contains(&page_bytes) {
-        return Err(Fault::PageBytes {
-            found: page_bytes,
-            expected: None,
-        });
+        return Err(Fault::PageBytes { found: page_bytes, expected: None });
     }
     let freelist = u64_at(bytes, 48);
     Ok(Meta {
@@ -250,10 +235,9 @@ fn refusal(file: &LockedFile, first: Fault, second: Fault) -> BoltError {
     match if first.is_bolt() { first } else { second } {
         Fault::BigEndian => BoltError::BigEndian { path },
         Fault::Version(found) => BoltError::Version { path, found },
-        Fault::Short { .. } | Fault::Absent | Fault::Magic(_) => BoltError::NotBolt {
-            path,
-            reason: first.reason(),
-        },
+        Fault::Short { .. } | Fault::Absent | Fault::Magic(_) => {
+            BoltError::NotBolt { path, reason: first.reason() }
+        }
         Fault::Checksum { .. } | Fault::PageBytes { .. } => {
             let (first, second) = (first.reason(), second.reason());
             let reason = format!("no valid meta page; page 0: {first}; page 1: {second}");
@@ -293,10 +277,7 @@ mod tests {
             let file = image.open().expect("the other meta is valid");
             assert_eq!(file.txn_id(), left);
             let told = file.meta_damage().expect("told");
-            assert!(
-                told.starts_with(&format!("meta page {torn}: checksum 0x")),
-                "{told}"
-            );
+            assert!(told.starts_with(&format!("meta page {torn}: checksum 0x")), "{told}");
             file.verify().expect("sound");
         }
     }
@@ -324,10 +305,7 @@ mod tests {
         image.poke(1, 24, &2048_u32.to_le_bytes());
         image.seal(1);
         let file = image.open().expect("the first meta is valid");
-        assert_eq!(
-            file.meta_damage(),
-            Some("meta page 1: page size 2048, expected 1024")
-        );
+        assert_eq!(file.meta_damage(), Some("meta page 1: page size 2048, expected 1024"));
         image.poke(0, 16, &[0; 64]);
         let expected = "no valid meta page; page 0: magic 0x00000000, expected 0xed0cdaed; \
                         page 1: page size 2048, expected 1024";
@@ -349,10 +327,7 @@ mod tests {
         let refused = both(16, &MAGIC.to_be_bytes());
         assert!(matches!(refused, BoltError::BigEndian { .. }), "{refused}");
         let refused = both(20, &[1]);
-        assert!(
-            matches!(refused, BoltError::Version { found: 1, .. }),
-            "{refused}"
-        );
+        assert!(matches!(refused, BoltError::Version { found: 1, .. }), "{refused}");
         let refused = both(16, b"SQLi").to_string();
         let expected = "is not a bolt file: magic 0x694c5153, expected 0xed0cdaed";
         assert!(refused.ends_with(expected), "{refused}");

@@ -24,8 +24,9 @@
 //!
 //! What it cannot do: bbolt checksums its two meta pages only. So a changed byte passes unseen
 //! where no other byte bears witness to it: within a value, within a key that stays in order, in a
-//! sequence, in the length of a page's last value, in the flag of an inline bucket. Files after
-//! `bbolt surgery` may need a `bbolt compact` first. Big-endian files and version 1 are not read.
+//! sequence, in the length of a page's last value, in the flag that tells a nested bucket from a
+//! pair (then its pages show as leaked, see [`Summary`]). Files after `bbolt surgery` may need a
+//! `bbolt compact` first. Big-endian files and version 1 are not read.
 //!
 //! Invariants:
 //! 1. The file stays locked (shared) as long as a `BoltFile` lives, so its owner cannot change it.
@@ -80,12 +81,7 @@ impl BoltFile {
         let file = LockedFile::open(path)?;
         let (meta, meta_damage) = Meta::read(&file)?;
         let freelist = Freelist::read(&file, &meta)?;
-        Ok(BoltFile {
-            file,
-            meta,
-            meta_damage,
-            freelist,
-        })
+        Ok(BoltFile { file, meta, meta_damage, freelist })
     }
 
     /// Bytes of a page.
@@ -114,10 +110,7 @@ impl BoltFile {
     /// The pages that a walk reads. Without a persisted freelist it is an upper bound, which counts
     /// the free pages too; otherwise it is right but for leaked pages.
     pub fn pages_total(&self) -> u64 {
-        let elsewhere = self
-            .freelist
-            .as_ref()
-            .map_or(0, |list| list.run_pages + list.free.len());
+        let elsewhere = self.freelist.as_ref().map_or(0, |list| list.run_pages + list.free.len());
         self.meta.high_water - META_PAGES - elsewhere
     }
 
@@ -183,9 +176,7 @@ mod tests {
             1 => {
                 let page = random.below(length / image.page_bytes) * image.page_bytes;
                 let other = random.below(length / image.page_bytes) * image.page_bytes;
-                image
-                    .bytes
-                    .copy_within(page..page + image.page_bytes, other);
+                image.bytes.copy_within(page..page + image.page_bytes, other);
             }
             2 | 3 => {
                 let words = [0, 1, 2, 16, 0xFFFF, 0xFFFF_FFFF, u64::MAX, 1 << 63];
@@ -234,13 +225,7 @@ mod tests {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/containerd-snapshots.db");
         let bytes = fs::read(path).expect("a fixture");
-        damage_often(
-            &Image {
-                page_bytes: 4096,
-                bytes,
-            },
-            0..4000,
-        );
+        damage_often(&Image { page_bytes: 4096, bytes }, 0..4000);
     }
 
     #[test]
@@ -262,15 +247,10 @@ mod tests {
         let sound = Image::sample();
         let expected = tell(&sound.open().expect("sound")).expect("sound");
         let scratch = ScratchFile::with(&sound.bytes);
-        let writer = File::options()
-            .write(true)
-            .open(scratch.path())
-            .expect("open");
+        let writer = File::options().write(true).open(scratch.path()).expect("open");
         for (at, byte) in sound.bytes.iter().enumerate() {
             for bit in 0..8 {
-                writer
-                    .write_all_at(&[byte ^ (1 << bit)], at as u64)
-                    .expect("damage");
+                writer.write_all_at(&[byte ^ (1 << bit)], at as u64).expect("damage");
                 let told = BoltFile::open(scratch.path()).and_then(|file| tell(&file));
                 if let Ok(told) = told
                     && at != FLAG_OF_Q

@@ -56,9 +56,7 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    *bytes[at..]
-        .first_chunk()
-        .expect("invariant: fields lie within the bytes")
+    *bytes[at..].first_chunk().expect("invariant: fields lie within the bytes")
 }
 
 /// The first 16 bytes of a page.
@@ -82,10 +80,7 @@ impl Header {
 
     pub(super) fn check_id(&self, expected: PageId) -> Result<(), Reason> {
         if self.id != expected {
-            return Err(format!(
-                "its header names page {}, expected {}",
-                self.id.0, expected.0
-            ));
+            return Err(format!("its header names page {}, expected {}", self.id.0, expected.0));
         }
         Ok(())
     }
@@ -115,9 +110,7 @@ impl Header {
         let run_pages = u64::from(self.overflow) + 1;
         let left = high_water.saturating_sub(self.id.0);
         if run_pages > left {
-            return Err(format!(
-                "a run of {run_pages} pages, expected at most {left}"
-            ));
+            return Err(format!("a run of {run_pages} pages, expected at most {left}"));
         }
         Ok(run_pages)
     }
@@ -154,18 +147,13 @@ impl Shape {
             LEAF => Kind::Leaf,
             other => {
                 let found = flags_named(other);
-                return Err(format!(
-                    "its flags are {found}, expected a branch or leaf page"
-                ));
+                return Err(format!("its flags are {found}, expected a branch or leaf page"));
             }
         };
         if kind == Kind::Branch && header.count == 0 {
             return Err("a branch page of 0 elements, expected at least 1".to_owned());
         }
-        Ok(Shape {
-            kind,
-            count: header.count,
-        })
+        Ok(Shape { kind, count: header.count })
     }
 
     /// Where the elements end and the first key begins.
@@ -199,9 +187,7 @@ impl Shape {
         let mut end = self.array_end();
         for index in 0..self.count {
             let element = self.element(bytes, index);
-            element
-                .check()
-                .map_err(|reason| format!("element {index}: {reason}"))?;
+            element.check().map_err(|reason| format!("element {index}: {reason}"))?;
             if element.start != end {
                 let start = element.start;
                 return Err(format!(
@@ -259,25 +245,16 @@ struct Element {
 
 impl Element {
     fn check(&self) -> Result<(), Reason> {
-        let Element {
-            role,
-            key_bytes,
-            value_bytes,
-            ..
-        } = self;
+        let Element { role, key_bytes, value_bytes, .. } = self;
         if let Role::Unknown(flags) = role {
-            return Err(format!(
-                "its flags are {flags:#04x}, expected 0x00 or 0x01 (bucket)"
-            ));
+            return Err(format!("its flags are {flags:#04x}, expected 0x00 or 0x01 (bucket)"));
         }
         if *key_bytes == 0 {
             return Err("its key is empty, expected at least 1 byte".to_owned());
         }
         // bbolt bounds neither the names of buckets nor, therefore, the keys of branches.
         if matches!(role, Role::Pair) && *key_bytes > KEY_BYTES_MAX {
-            return Err(format!(
-                "a key of {key_bytes} bytes, expected at most {KEY_BYTES_MAX}"
-            ));
+            return Err(format!("a key of {key_bytes} bytes, expected at most {KEY_BYTES_MAX}"));
         }
         if *value_bytes > VALUE_BYTES_MAX {
             return Err(format!(
@@ -298,15 +275,8 @@ pub(super) struct Packed {
 impl Packed {
     /// Checks the keys of the same page, of which `bytes` now holds exactly `end`.
     pub(super) fn check_keys<B: AsRef<[u8]>>(self, bytes: B) -> Result<Elements<B>, Reason> {
-        assert_eq!(
-            bytes.as_ref().len() as u64,
-            self.end,
-            "invariant: the page is held to its end"
-        );
-        let elements = Elements {
-            shape: self.shape,
-            bytes,
-        };
+        assert_eq!(bytes.as_ref().len() as u64, self.end, "invariant: the page is held to its end");
+        let elements = Elements { shape: self.shape, bytes };
         for index in 1..elements.count() {
             if elements.key(index - 1) >= elements.key(index) {
                 let before = index - 1;
@@ -417,18 +387,9 @@ mod tests {
             Some(Entry::Pair { key, value }) => Some((key.to_vec(), value.to_vec())),
             _ => None,
         });
-        let expected = [
-            (b"ab".to_vec(), b"1".to_vec()),
-            (b"c".to_vec(), b"23".to_vec()),
-        ];
-        assert_eq!(
-            told,
-            [Some(expected[0].clone()), Some(expected[1].clone()), None]
-        );
-        assert_eq!(
-            (leaf.key(0), leaf.last_key()),
-            (Some(&b"ab"[..]), Some(&b"c"[..]))
-        );
+        let expected = [(b"ab".to_vec(), b"1".to_vec()), (b"c".to_vec(), b"23".to_vec())];
+        assert_eq!(told, [Some(expected[0].clone()), Some(expected[1].clone()), None]);
+        assert_eq!((leaf.key(0), leaf.last_key()), (Some(&b"ab"[..]), Some(&b"c"[..])));
     }
 
     #[test]
@@ -527,10 +488,7 @@ mod tests {
         let mut bytes = leaf();
         bytes[10..12].copy_from_slice(&[0xFF, 0xFF]);
         let refused = check(&bytes, 1024).expect_err("too many");
-        assert_eq!(
-            refused,
-            "its 65535 elements end at byte 1048576, expected at most 1024"
-        );
+        assert_eq!(refused, "its 65535 elements end at byte 1048576, expected at most 1024");
     }
 
     #[test]

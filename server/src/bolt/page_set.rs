@@ -23,11 +23,7 @@ impl PageSet {
         let mut words = Vec::new();
         words.try_reserve_exact(words_total).ok()?;
         words.resize(words_total, 0);
-        Some(PageSet {
-            words,
-            pages,
-            len: 0,
-        })
+        Some(PageSet { words, pages, len: 0 })
     }
 
     /// Adds a page, and tells whether it was absent.
@@ -49,10 +45,7 @@ impl PageSet {
     }
 
     fn locate(&self, id: PageId) -> (usize, u64) {
-        assert!(
-            id.0 < self.pages,
-            "invariant: page ids are checked before they are looked up"
-        );
+        assert!(id.0 < self.pages, "invariant: page ids are checked before they are looked up");
         let word = usize::try_from(id.0 / 64).expect("invariant: the words fit in memory");
         (word, 1 << (id.0 % 64))
     }

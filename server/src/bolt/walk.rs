@@ -85,13 +85,7 @@ pub(super) struct Walk<'f> {
 
 impl<'f> Walk<'f> {
     pub(super) fn new(meta: &'f Meta, loader: Loader<'f>) -> Walk<'f> {
-        Walk {
-            meta,
-            loader,
-            stack: Vec::new(),
-            trees: 0,
-            summary: Summary::default(),
-        }
+        Walk { meta, loader, stack: Vec::new(), trees: 0, summary: Summary::default() }
     }
 
     pub(super) fn run<E: From<BoltError>>(
@@ -118,21 +112,13 @@ impl<'f> Walk<'f> {
                     visit(self.progress())?;
                 }
                 Entry::Pair { .. } if self.trees == 1 => {
-                    return Err(BoltError::RootPair {
-                        page: page.0,
-                        element: index,
-                    }
-                    .into());
+                    return Err(BoltError::RootPair { page: page.0, element: index }.into());
                 }
                 Entry::Pair { key, value } => self.summary.meet_pair(key, value, visit)?,
                 Entry::Bucket { name, value } => {
                     if self.trees > BUCKET_DEPTH_MAX {
                         let depth_max = BUCKET_DEPTH_MAX;
-                        return Err(BoltError::TooDeep {
-                            page: page.0,
-                            depth_max,
-                        }
-                        .into());
+                        return Err(BoltError::TooDeep { page: page.0, depth_max }.into());
                     }
                     let Bucket { sequence, body } = Bucket::decode(value).map_err(damaged)?;
                     self.summary.buckets += 1;
@@ -157,18 +143,12 @@ impl<'f> Walk<'f> {
 
     fn progress(&mut self) -> Event<'static> {
         self.summary.pages_read = self.loader.pages_read;
-        Event::Progress {
-            pages_read: self.loader.pages_read,
-        }
+        Event::Progress { pages_read: self.loader.pages_read }
     }
 
     fn open_tree(&mut self, root: PageId) -> Result<(), BoltError> {
         let page = self.loader.load(root)?;
-        self.stack.push(Frame {
-            page,
-            next: 0,
-            level: 0,
-        });
+        self.stack.push(Frame { page, next: 0, level: 0 });
         self.trees += 1;
         Ok(())
     }
@@ -176,40 +156,25 @@ impl<'f> Walk<'f> {
     /// Opens the child that the page on top of the stack points to.
     fn open_child(&mut self, id: PageId) -> Result<(), BoltError> {
         let page = self.loader.load(id)?;
-        self.check_bounds(&page)
-            .map_err(|reason| BoltError::damaged(id, reason))?;
+        self.check_bounds(&page).map_err(|reason| BoltError::damaged(id, reason))?;
         let level = self.stack.last().map_or(0, |parent| parent.level + 1);
         if level >= TREE_HEIGHT_MAX {
             let reason = format!("a tree of more levels than expected, at most {TREE_HEIGHT_MAX}");
             return Err(BoltError::damaged(id, reason));
         }
-        self.stack.push(Frame {
-            page,
-            next: 0,
-            level,
-        });
+        self.stack.push(Frame { page, next: 0, level });
         Ok(())
     }
 
     fn check_bounds(&self, child: &Page) -> Result<(), Reason> {
-        let parent = self
-            .stack
-            .last()
-            .expect("invariant: a child has a parent on the stack");
+        let parent = self.stack.last().expect("invariant: a child has a parent on the stack");
         let index = parent.next - 1;
         let (Some(first), Some(last)) = (child.elements.key(0), child.elements.last_key()) else {
             return Err("a page of 0 elements, expected at least 1 below a branch".to_owned());
         };
-        if parent
-            .page
-            .elements
-            .key(index)
-            .is_some_and(|low| first < low)
-        {
+        if parent.page.elements.key(index).is_some_and(|low| first < low) {
             let above = parent.page.id.0;
-            return Err(format!(
-                "its first key is below that of element {index} of page {above}"
-            ));
+            return Err(format!("its first key is below that of element {index} of page {above}"));
         }
         for ancestor in self.stack.iter().rev() {
             if let Some(high) = ancestor.page.elements.key(ancestor.next) {
@@ -315,14 +280,8 @@ mod tests {
             let file = model.image(&mut random).open().expect("sound");
             assert_eq!(tell(&file).expect("sound"), model.told(), "seed {seed}");
             let summary = file.verify().expect("sound");
-            assert!(
-                matches!(summary.pages_leaked, None | Some(0)),
-                "seed {seed}: {summary:?}"
-            );
-            assert!(
-                summary.pages_read <= file.pages_total(),
-                "seed {seed}: {summary:?}"
-            );
+            assert!(matches!(summary.pages_leaked, None | Some(0)), "seed {seed}: {summary:?}");
+            assert!(summary.pages_read <= file.pages_total(), "seed {seed}: {summary:?}");
         }
     }
 
@@ -330,21 +289,12 @@ mod tests {
     fn pages_pointed_to_lie_below_the_high_water_mark() {
         let mut image = Image::sample();
         image.poke(3, 40, &[10]);
-        image.assert_damaged(
-            3,
-            "element 1: its child is page 10, expected one from 2 to 9",
-        );
+        image.assert_damaged(3, "element 1: its child is page 10, expected one from 2 to 9");
         image.poke(3, 40, &[0]);
-        image.assert_damaged(
-            3,
-            "element 1: its child is page 0, expected one from 2 to 9",
-        );
+        image.assert_damaged(3, "element 1: its child is page 0, expected one from 2 to 9");
         let mut image = Image::sample();
         image.leaf(8, &[Item::bucket("far", tree_bucket(10, 0))]);
-        image.assert_damaged(
-            8,
-            "element 0: its root is page 10, expected one from 2 to 9",
-        );
+        image.assert_damaged(8, "element 0: its root is page 10, expected one from 2 to 9");
         image.leaf(8, &[Item::bucket("torn", b"torn".to_vec())]);
         image.assert_damaged(8, "element 0: a bucket of 4 bytes, expected at least 16");
     }
@@ -365,27 +315,16 @@ mod tests {
 
     #[test]
     fn a_child_keeps_within_its_parents_keys() {
-        two_levels()
-            .open()
-            .and_then(|file| file.verify())
-            .expect("sound");
+        two_levels().open().and_then(|file| file.verify()).expect("sound");
         let damaged = |id, key: &str, reason: &str| {
             let mut image = two_levels();
             image.leaf(id, &[Item::pair(key, "")]);
             image.assert_damaged(id, reason);
         };
         damaged(6, "a", "its first key is below that of element 0 of page 4");
-        damaged(
-            6,
-            "d",
-            "its last key is not below that of element 1 of page 4",
-        );
+        damaged(6, "d", "its last key is not below that of element 1 of page 4");
         damaged(7, "c", "its first key is below that of element 1 of page 4");
-        damaged(
-            7,
-            "f",
-            "its last key is not below that of element 1 of page 3",
-        );
+        damaged(7, "f", "its last key is not below that of element 1 of page 3");
         damaged(8, "e", "its first key is below that of element 0 of page 5");
         let mut image = two_levels();
         image.branch(4, &[("a", 6), ("d", 7)]);
@@ -394,51 +333,27 @@ mod tests {
         image.assert_damaged(4, "its last key is not below that of element 1 of page 3");
         let mut image = two_levels();
         image.leaf(9, &[Item::pair("zz", "")]);
-        image
-            .open()
-            .and_then(|file| file.verify())
-            .expect("nothing bounds the last key");
+        image.open().and_then(|file| file.verify()).expect("nothing bounds the last key");
     }
 
     #[test]
     fn only_a_root_page_may_be_empty() {
         let mut image = two_levels();
         image.bytes[7 * 1024 + 10..8 * 1024].fill(0);
-        image.assert_damaged(
-            7,
-            "a page of 0 elements, expected at least 1 below a branch",
-        );
+        image.assert_damaged(7, "a page of 0 elements, expected at least 1 below a branch");
         let mut image = Image::new(1024);
         image.leaf(2, &[]);
         image.metas(2, NO_FREELIST, 3, 1);
-        let summary = image
-            .open()
-            .and_then(|file| file.verify())
-            .expect("an empty database");
+        let summary = image.open().and_then(|file| file.verify()).expect("an empty database");
         assert_eq!((summary.buckets, summary.pages_read), (0, 1));
     }
 
     #[test]
     fn a_pair_in_the_root_bucket_is_refused() {
         let mut image = Image::sample();
-        image.leaf(
-            5,
-            &[
-                Item::bucket("m", tree_bucket(8, 3)),
-                Item::pair("n", "stray"),
-            ],
-        );
+        image.leaf(5, &[Item::bucket("m", tree_bucket(8, 3)), Item::pair("n", "stray")]);
         let refused = image.refusal();
-        assert!(
-            matches!(
-                refused,
-                BoltError::RootPair {
-                    page: 5,
-                    element: 1
-                }
-            ),
-            "{refused}"
-        );
+        assert!(matches!(refused, BoltError::RootPair { page: 5, element: 1 }), "{refused}");
     }
 
     /// Buckets within buckets: `depth` with pages of their own, and an inline one within.
@@ -455,10 +370,7 @@ mod tests {
     #[test]
     fn buckets_nest_up_to_a_bound() {
         let bound = BUCKET_DEPTH_MAX as u64;
-        let summary = nested(bound - 1)
-            .open()
-            .and_then(|file| file.verify())
-            .expect("sound");
+        let summary = nested(bound - 1).open().and_then(|file| file.verify()).expect("sound");
         assert_eq!(summary.buckets, bound);
         let refused = nested(bound).refusal();
         assert!(matches!(refused, BoltError::TooDeep { .. }), "{refused}");
@@ -479,10 +391,7 @@ mod tests {
     #[test]
     fn trees_grow_up_to_a_bound() {
         let bound = TREE_HEIGHT_MAX as u64;
-        tall(bound)
-            .open()
-            .and_then(|file| file.verify())
-            .expect("sound");
+        tall(bound).open().and_then(|file| file.verify()).expect("sound");
         let expected = "a tree of more levels than expected, at most 64";
         tall(bound + 1).assert_damaged(3 + bound, expected);
     }
@@ -503,23 +412,14 @@ mod tests {
         let mut pairs = 0;
         let stopped = file.walk(&mut |event| {
             pairs += u32::from(matches!(event, Event::Pair { .. }));
-            if pairs == 3 {
-                Err(Stop::Enough)
-            } else {
-                Ok(())
-            }
+            if pairs == 3 { Err(Stop::Enough) } else { Ok(()) }
         });
         assert!(matches!(stopped, Err(Stop::Enough)), "{stopped:?}");
         let mut image = Image::sample();
         image.poke(8, 8, &[0]);
         let file = image.open().expect("the damage lies deeper");
         let stopped = file.walk(&mut |_| Ok::<(), Stop>(()));
-        let Err(Stop::Bolt(refused)) = stopped else {
-            panic!("{stopped:?}")
-        };
-        assert!(
-            matches!(refused, BoltError::Damaged { page: 8, .. }),
-            "{refused}"
-        );
+        let Err(Stop::Bolt(refused)) = stopped else { panic!("{stopped:?}") };
+        assert!(matches!(refused, BoltError::Damaged { page: 8, .. }), "{refused}");
     }
 }

@@ -153,6 +153,7 @@ mod tests {
     /// Random operations of every kind on a few files, with faults.
     fn history(seed: u64, operations: u64) -> SimDisk {
         let mut random = Random::new(seed);
+        let operations = if cfg!(miri) { operations / 4 } else { operations };
         let disk = SimDisk::new(seed);
         disk.create_dir(Path::new("/d")).unwrap();
         disk.start_trace();
@@ -186,7 +187,7 @@ mod tests {
     }
 
     fn seeds(count: u64) -> std::ops::Range<u64> {
-        0..if cfg!(miri) { count.min(3) } else { count }
+        0..if cfg!(miri) { count.min(1) } else { count }
     }
 
     #[test]
@@ -321,7 +322,7 @@ mod tests {
             assert_eq!(images_of(seed), images_of(seed), "seed {seed}");
         }
         let distinct: BTreeSet<_> = images_of(1).into_iter().collect();
-        assert!(distinct.len() > 20, "{} distinct images", distinct.len());
+        assert!(distinct.len() > 20 || cfg!(miri), "{} distinct images", distinct.len());
     }
 
     #[test]
@@ -347,7 +348,7 @@ mod tests {
                 }
             }
         }
-        assert!(checked > 100, "{checked} sectors were durable");
+        assert!(checked > 100 || cfg!(miri), "{checked} sectors were durable");
     }
 
     #[test]

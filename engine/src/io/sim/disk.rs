@@ -525,6 +525,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "tries two hundred seeds")]
     fn a_torn_write_applies_some_first_sectors() {
         let mut lens = std::collections::BTreeSet::new();
         for seed in 0..200 {
@@ -542,6 +543,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "tries two hundred seeds")]
     fn a_lying_sync_makes_nothing_durable() {
         let disk = SimDisk::new(1);
         disk.write_file("/a", &[1; 512]).unwrap();

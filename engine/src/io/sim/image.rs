@@ -79,7 +79,7 @@ impl Image {
         }
         let tail = (len % CHUNK_BYTES as u64) as usize;
         let last = (len / CHUNK_BYTES as u64) as usize;
-        let dirty = self.chunk(last).is_some_and(|chunk| chunk[tail..].iter().any(|&b| b != 0));
+        let dirty = self.chunk(last).is_some_and(|chunk| chunk[tail..] != ZEROS[tail..]);
         if dirty {
             self.chunk_mut(last)[tail..].fill(0);
         }

@@ -1,0 +1,181 @@
+//! The pages of the space map: where they lie, and their bytes.
+//!
+//! ```text
+//! bitmap page      24-byte page header, kind 4 (u32 at 12: group), 40 zero, then bits from byte 64
+//! directory page   24-byte page header, kind 5 (u32 at 12: number), 40 zero, then from byte 64
+//!                  for each group: u32 checksum, u32 copy << 30 | free pages
+//! ```
+//!
+//! Invariants:
+//! 1. Where a page of the map lies follows from the page size and its number alone.
+//! 2. Each is verified against the checksum in the page that refers to it, whenever it is read.
+
+use crate::codec::{get_u32, put_u32, put_u64};
+use crate::error::{Error, Result};
+use crate::ids::Epoch;
+use crate::page::PageKind;
+
+use super::memory::PageMemory;
+use super::meta::Meta;
+
+/// Copies of each bitmap and directory page: one for each meta page, and one to write.
+pub(super) const COPIES: u32 = 3;
+const CONTENT_AT: usize = 64;
+const COPY_SHIFT: u32 = 30;
+const FREE_MASK: u32 = (1 << COPY_SHIFT) - 1;
+
+/// What a directory says of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct GroupEntry {
+    /// CRC-32 of the bitmap page.
+    pub(super) crc: u32,
+    /// Which of its copies.
+    pub(super) copy: u32,
+    /// Free pages, of those within the file.
+    pub(super) free: u32,
+}
+
+/// Page numbers that follow from the page size alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    page_bytes: usize,
+}
+
+impl Geometry {
+    /// Of files with pages of `page_bytes`.
+    pub(super) fn new(page_bytes: usize) -> Geometry {
+        Geometry { page_bytes }
+    }
+
+    /// Pages in a group: what one bitmap page can describe.
+    pub(super) fn group_pages(self) -> u32 {
+        u32::try_from((self.page_bytes - CONTENT_AT) * 8).expect("invariant: at most 2^18")
+    }
+
+    /// Groups that one directory page can describe.
+    pub(super) fn directory_groups(self) -> u32 {
+        u32::try_from((self.page_bytes - CONTENT_AT) / 8).expect("invariant: at most 2^12")
+    }
+
+    /// Pages of a new file: metas, bitmaps and directory.
+    pub(super) fn first_pages(self) -> u32 {
+        2 + 2 * COPIES
+    }
+
+    /// The page that holds a copy of a group's bitmap.
+    pub(super) fn bitmap_page(self, group: u32, copy: u32) -> u32 {
+        let metas = if group == 0 { 2 } else { 0 };
+        group * self.group_pages() + metas + copy
+    }
+
+    /// The page that holds a copy of a directory.
+    pub(super) fn directory_page(self, directory: u32, copy: u32) -> u32 {
+        self.bitmap_page(directory * self.directory_groups(), COPIES) + copy
+    }
+
+    /// Pages at the start of a group that hold metas, bitmaps and directories.
+    pub(super) fn fixed_pages(self, group: u32) -> u32 {
+        let metas = if group == 0 { 2 } else { 0 };
+        let directory = group.is_multiple_of(self.directory_groups());
+        metas + COPIES + if directory { COPIES } else { 0 }
+    }
+
+    /// Groups of a file of so many pages.
+    pub(super) fn groups(self, file_pages: u32) -> u32 {
+        file_pages.div_ceil(self.group_pages())
+    }
+}
+
+/// The bitmap page of a group.
+pub(super) fn encode_bitmap(words: &[u64], index: u32, epoch: Epoch, page_bytes: usize) -> Vec<u8> {
+    let mut page = vec![0; page_bytes];
+    page[0] = PageKind::SpaceBitmap as u8;
+    put_u32(&mut page, 12, index);
+    put_u64(&mut page, 16, epoch.0);
+    for (word, at) in words.iter().zip((CONTENT_AT..).step_by(8)) {
+        put_u64(&mut page, at, *word);
+    }
+    page
+}
+
+/// The bitmap of a group, verified.
+pub(super) fn read_bitmap(memory: &PageMemory, group: u32, entry: GroupEntry) -> Result<Vec<u64>> {
+    let geometry = Geometry::new(memory.page_bytes());
+    let page = geometry.bitmap_page(group, entry.copy);
+    let bytes = read_fixed(memory, page, entry.crc, PageKind::SpaceBitmap as u8, group)?;
+    let words = bytes[CONTENT_AT..].as_chunks::<8>().0;
+    Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+}
+
+/// The entries of all groups that a meta page knows, verified.
+pub(super) fn read_entries(memory: &PageMemory, meta: &Meta) -> Result<Vec<GroupEntry>> {
+    let geometry = Geometry::new(meta.page_bytes);
+    let groups = geometry.groups(meta.file_pages);
+    let expected = groups.div_ceil(geometry.directory_groups()) as usize;
+    if meta.directories.len() != expected {
+        let found = meta.directories.len().to_string();
+        let expected = format!("{expected} space directories");
+        return Err(Error::corrupt(memory.path(), meta.slot() as u64, expected, found));
+    }
+    let mut entries = Vec::new();
+    for (number, directory) in (0..).zip(&meta.directories) {
+        let page = geometry.directory_page(number, directory.copy);
+        let bytes =
+            read_fixed(memory, page, directory.crc, PageKind::SpaceDirectory as u8, number)?;
+        let rest = (groups - number * geometry.directory_groups()) as usize;
+        for index in 0..rest.min(geometry.directory_groups() as usize) {
+            let crc = get_u32(&bytes, CONTENT_AT + index * 8);
+            let word = get_u32(&bytes, CONTENT_AT + index * 8 + 4);
+            let (copy, free) = (word >> COPY_SHIFT, word & FREE_MASK);
+            entries.push(GroupEntry { crc, copy, free });
+        }
+    }
+    Ok(entries)
+}
+
+/// Reads one bitmap or directory page and verifies it.
+fn read_fixed(memory: &PageMemory, page: u32, crc: u32, kind: u8, number: u32) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; memory.page_bytes()];
+    let offset = u64::from(page) * memory.page_bytes() as u64;
+    let damaged = |expected: String, found: String| {
+        Err(Error::corrupt(memory.path(), u64::from(page), expected, found))
+    };
+    if let Err(error) = memory.file().read_at(&mut bytes, offset) {
+        return match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                damaged("a space map page".to_owned(), "end of file".to_owned())
+            }
+            _ => Err(Error::io("read", memory.path(), error)),
+        };
+    }
+    let found = crc32fast::hash(&bytes);
+    if found != crc {
+        return damaged(format!("checksum {crc:08x}"), format!("{found:08x}"));
+    }
+    if bytes[0] != kind || get_u32(&bytes, 12) != number {
+        let found = format!("kind {}, number {}", bytes[0], get_u32(&bytes, 12));
+        return damaged(format!("kind {kind}, number {number}"), found);
+    }
+    Ok(bytes)
+}
+
+/// The directory page `number` of the groups' entries.
+pub(super) fn encode_directory(
+    entries: &[GroupEntry],
+    number: u32,
+    epoch: Epoch,
+    page_bytes: usize,
+) -> Vec<u8> {
+    let groups = Geometry::new(page_bytes).directory_groups() as usize;
+    let mut page = vec![0; page_bytes];
+    page[0] = PageKind::SpaceDirectory as u8;
+    put_u32(&mut page, 12, number);
+    put_u64(&mut page, 16, epoch.0);
+    let entries = entries.iter().skip(number as usize * groups).take(groups);
+    for (index, entry) in entries.enumerate() {
+        put_u32(&mut page, CONTENT_AT + index * 8, entry.crc);
+        let copy_and_free = entry.copy << COPY_SHIFT | entry.free;
+        put_u32(&mut page, CONTENT_AT + index * 8 + 4, copy_and_free);
+    }
+    page
+}
