@@ -83,6 +83,11 @@ pub enum ErrorKind {
         /// The database's directory.
         path: PathBuf,
     },
+    /// The database was closed; it accepts no more writes through this handle.
+    Closed {
+        /// The database's directory.
+        path: PathBuf,
+    },
     /// A configured bound or the disk is exhausted; the transaction was not applied.
     Full {
         /// What is exhausted: `disk`, `transaction memory`, `log`, ...
@@ -264,6 +269,7 @@ impl fmt::Display for Error {
             }
             ErrorKind::Corrupt(corruption) => fmt::Display::fmt(corruption, f),
             ErrorKind::ReadOnly { path } => write!(f, "read-only: {}", path.display()),
+            ErrorKind::Closed { path } => write!(f, "closed: {}", path.display()),
             ErrorKind::Full { what, reason } => write!(f, "{what} full: {reason}"),
             ErrorKind::Poisoned { first } => {
                 write!(f, "database stopped writing after a failure, reopen it: {first}")

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::bucket::{Bucket, BucketNames};
 use crate::error::Result;
 use crate::ids::TxnId;
-use crate::sync::Arc;
 use crate::txn::{Pin, Store};
+use std::sync::Arc;
 
 /// The database as it was at one moment, to be kept and sent anywhere. It pins what it can reach
 /// until it is dropped, as a read transaction does.

@@ -216,7 +216,38 @@ fn a_snapshot_stays_as_it_was_whatever_happens_after() -> Result<()> {
             assert_eq!(bucket.get(key(index))?, Some(&round.to_le_bytes()[..]));
         }
         let large = bucket.get("large")?.expect("a value");
-        assert!(large.len() == 50_000 && large.iter().all(|&byte| byte == b'0' + (round % 10) as u8));
+        assert!(
+            large.len() == 50_000 && large.iter().all(|&byte| byte == b'0' + (round % 10) as u8)
+        );
     }
     Ok(())
+}
+
+#[test]
+fn closing_waits_for_the_writer_and_refuses_the_next() -> Result<()> {
+    let (dir, db) = open(Options::new());
+    let mut txn = db.begin_write()?;
+    txn.create_bucket("b")?.put("k", "v")?;
+    let closer = db.clone();
+    let closing = thread::spawn(move || closer.close());
+    let waiter = db.clone();
+    let waiting = thread::spawn(move || {
+        waiter.update(|txn| txn.bucket_mut("b")?.put("waited", "v"))
+    });
+    thread::sleep(std::time::Duration::from_millis(50));
+    assert!(!closing.is_finished());
+    txn.commit()?;
+    closing.join().unwrap()?;
+    // Either it got the seat before the database was closed, or it was refused.
+    let waited = waiting.join().unwrap().is_ok();
+    let refused = db.begin_write().unwrap_err();
+    assert!(matches!(refused.kind(), bristlecone::ErrorKind::Closed { .. }), "{refused}");
+    drop(db);
+    let db = Db::open(dir.path().join("db"))?;
+    db.view(|txn| {
+        let bucket = txn.bucket("b")?;
+        assert_eq!(bucket.get("k")?, Some(&b"v"[..]));
+        assert_eq!(bucket.contains("waited")?, waited);
+        Ok(())
+    })
 }

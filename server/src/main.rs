@@ -1,1 +1,9 @@
-fn main() {}
+//! The program `bristlecone`; everything is in the library.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bristlecone_server::cli::main()
+}

@@ -83,9 +83,8 @@ impl<'txn> Bucket<'txn> {
     /// # Errors
     /// As [`get`](Bucket::get).
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<&'txn [u8]>>> {
-        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        let mut entries = vec![None; keys.len()];
-        tree::get_many(self.view.pages(), self.root, &keys, &mut entries)?;
+        let mut entries = Vec::new();
+        tree::get_many(self.view.pages(), self.root, keys, &mut entries)?;
         entries
             .into_iter()
             .map(|entry| entry.map_or(Ok(None), |entry| self.value_of(&entry)))

@@ -16,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::ids::PageRef;
 use crate::limits::BUCKET_DEPTH_MAX;
 use crate::page::{BucketRecord, overflow};
-use crate::sync::Arc;
 use crate::tree::{self, Root, Seen};
 use crate::txn::{FileState, Pin, Store};
+use std::sync::Arc;
 
 pub use dump::dump_page;
 

@@ -23,9 +23,9 @@ use std::sync::atomic::Ordering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Epoch;
 use crate::pager::{Meta, Retired};
-use crate::sync::Arc;
 use crate::txn::{Claim, FileState, Root, Store, WriteTxn, WriterGuard};
 use crate::wal::Position;
+use std::sync::Arc;
 
 use copy::Copier;
 
@@ -67,7 +67,7 @@ pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
     store.readers.release(&seal.claim);
     let wrote = wrote.inspect_err(|error| note_failure(store, error))?;
     store.trim_arena(ARENA_BYTES_KEPT);
-    store.pressure.checkpointed_bytes.store(seal.appended_bytes, Ordering::Relaxed);
+    store.gauges.checkpointed_bytes.store(seal.appended_bytes, Ordering::Relaxed);
     if wrote {
         wal.recycle(file.older_log)?;
     }
@@ -99,7 +99,7 @@ fn seal(store: &Arc<Store>) -> Result<Seal> {
     let (freed, later): (Vec<Retired>, Vec<Retired>) =
         std::mem::take(&mut writer.freed).into_iter().partition(|page| page.freed <= root.epoch);
     writer.freed = later;
-    let appended_bytes = store.pressure.appended_bytes.load(Ordering::Relaxed);
+    let appended_bytes = store.gauges.appended_bytes.load(Ordering::Relaxed);
     Ok(Seal { root, position, claim, freed, appended_bytes })
 }
 
@@ -136,6 +136,7 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
     file.space.committed(meta.slot());
     file.older_log = file.newest.log;
     file.newest = meta;
+    store.gauges.set_file(file);
     relocate::relocate(store, moved, seal.root.epoch)
 }
 

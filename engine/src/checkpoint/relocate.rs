@@ -13,9 +13,9 @@ use crate::error::Result;
 use crate::ids::{Epoch, PageId, PageRef};
 use crate::page::{Reference, Target, references};
 use crate::pager::Retired;
-use crate::sync::Arc;
 use crate::tree::{Pages, PagesMut};
 use crate::txn::{Store, WriteTxn};
+use std::sync::Arc;
 
 use super::copy::Moved;
 

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::Arc;
-use crate::txn::Store;
+use crate::txn::{Store, WriterGuard};
+use std::sync::Arc;
 
 /// Writers wait for a checkpoint when the log since the last is so many times its trigger.
 const LOG_FACTOR: u64 = 4;
@@ -58,9 +58,6 @@ impl Keeper {
     /// Before a write transaction begins: sees that memory and log stay within their bounds.
     pub(super) fn relieve(&self) -> Result<()> {
         let store = &self.store;
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(super::closed(store));
-        }
         if !wants_checkpoint(store) || store.wal.get().is_none() {
             return Ok(());
         }
@@ -102,8 +99,9 @@ impl Keeper {
         if self.store.wal.get().is_none() {
             return Ok(());
         }
+        // Whoever sat here before has appended its record; whoever comes after is refused.
+        WriterGuard::take(&self.store).closed = true;
         self.store.check_poison()?;
-        self.store.flush()?;
         checkpoint::run(&self.store, true)?;
         Ok(())
     }

@@ -7,13 +7,13 @@ use std::path::Path;
 
 use crate::check::{self, CheckProgress, CheckReport};
 use crate::checkpoint;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::io::{Host, RealHost};
 use crate::options::Options;
 use crate::recovery;
 use crate::snapshot::Snapshot;
-use crate::sync::Arc;
 use crate::txn::{ReadTxn, Store, WriteTxn};
+use std::sync::Arc;
 
 use keeper::Keeper;
 pub use stats::Stats;
@@ -106,7 +106,8 @@ impl Db {
     /// transaction and begins another waits for itself, for ever.
     ///
     /// # Errors
-    /// `Poisoned` after a failed write or sync; `ReadOnly` when opened read-only.
+    /// `Poisoned` after a failed write or sync; `Closed` after [`close`](Db::close); `ReadOnly` when
+    /// opened read-only.
     pub fn begin_write(&self) -> Result<WriteTxn> {
         self.keeper.relieve()?;
         let mut txn = WriteTxn::begin(self.store())?;
@@ -143,7 +144,8 @@ impl Db {
     }
 
     /// Reads every page of the data file from the device and verifies it; tells `progress` how far
-    /// it has come. Readers and writers go on; checkpoints wait.
+    /// it has come. Readers and writers go on; checkpoints wait. Must not be called by a thread that
+    /// holds a write transaction.
     ///
     /// # Errors
     /// Damage is in the report. An error means that the check itself could not go on.
@@ -159,7 +161,7 @@ impl Db {
 
     /// Closes the database and reports what dropping it would not: makes buffered commits durable,
     /// writes a last checkpoint so that the next open need not replay the log, and stops. Other
-    /// handles can still read; they cannot write.
+    /// handles can still read; they cannot write. Waits for an open write transaction to end.
     ///
     /// # Errors
     /// Those of the last flush and checkpoint. What was acknowledged before is safe regardless.
@@ -187,10 +189,4 @@ impl Options {
     pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
         Db::open_with(path, self)
     }
-}
-
-/// The error of a write to a database that was closed.
-fn closed(store: &Store) -> Error {
-    let reason = format!("database was closed: {}", store.dir.display());
-    Error::from(ErrorKind::InvalidArgument { reason })
 }

@@ -1,5 +1,7 @@
 //! Sizes and counters of an open database.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::ids::TxnId;
 use crate::txn::Store;
 
@@ -33,23 +35,21 @@ pub struct Stats {
 
 pub(super) fn collect(store: &Store) -> Stats {
     let page_bytes = store.memory.page_bytes() as u64;
-    let (file_pages, free_pages, checkpoints) = {
-        let file = store.file_state.lock();
-        (file.newest.file_pages, file.space.free_pages(), file.newest.checkpoint)
-    };
+    // No lock that a checkpoint holds: a thread with a write transaction may ask too.
+    let gauge = |value: &AtomicU64| value.load(Ordering::Relaxed);
     let log = store.wal.get().map(|wal| wal.stats()).unwrap_or_default();
     let revision = store.queue.lock().published.txn;
     Stats {
         revision,
         page_bytes,
-        file_bytes: u64::from(file_pages) * page_bytes,
-        free_bytes: free_pages * page_bytes,
+        file_bytes: gauge(&store.gauges.file_pages) * page_bytes,
+        free_bytes: gauge(&store.gauges.free_pages) * page_bytes,
         memory_bytes: store.arena_bytes(),
         readers: store.readers.count(),
         log_file_bytes: log.file_bytes,
         log_bytes: store.log_bytes(),
         commits: log.records,
         flushes: log.flushes,
-        checkpoints,
+        checkpoints: gauge(&store.gauges.checkpoints),
     }
 }

@@ -69,25 +69,25 @@ impl<'a> Leaf<'a> {
     /// Entry `index` in key order.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<Entry<'a>> {
-        self.slots.get(index).map(|slot| entry::entry(self.from_slot(*slot)))
+        self.slots.get(index).map(|slot| entry::entry(self.at_slot(*slot)))
     }
 
     /// Entry `index` in key order. REQUIRES: `index < count()`; beyond it an empty entry.
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> Entry<'a> {
-        entry::entry(self.heap_from(index))
+        entry::entry(self.heap_at(index))
     }
 
     /// The key of entry `index`. REQUIRES: `index < count()`; beyond it an empty key.
     #[inline]
     pub(crate) fn key(&self, index: usize) -> &'a [u8] {
-        entry::key(self.heap_from(index))
+        entry::key(self.heap_at(index))
     }
 
     /// The whole entry `index` as it is stored.
     #[inline]
     pub(crate) fn stored(&self, index: usize) -> &'a [u8] {
-        let bytes = self.heap_from(index);
+        let bytes = self.heap_at(index);
         let len = EntryHead::read(bytes).map_or(0, |head| head.stored_bytes());
         bytes.get(..len).unwrap_or(&[])
     }
@@ -95,13 +95,13 @@ impl<'a> Leaf<'a> {
     /// Where the payload of entry `index` lies within the leaf's bytes.
     pub(crate) fn payload_range(&self, index: usize) -> Range<usize> {
         let at = self.slot(index);
-        let payload = EntryHead::read(self.heap_from(index)).map_or(0..0, |head| head.payload());
+        let payload = EntryHead::read(self.heap_at(index)).map_or(0..0, |head| head.payload());
         at + payload.start..at + payload.end
     }
 
     /// The kind of entry `index` as it is stored.
     pub(crate) fn stored_kind(&self, index: usize) -> u8 {
-        EntryHead::read(self.heap_from(index)).map_or(entry::KIND_VALUE, |head| head.kind)
+        EntryHead::read(self.heap_at(index)).map_or(entry::KIND_VALUE, |head| head.kind)
     }
 
     /// The entry with this key.
@@ -181,12 +181,12 @@ impl<'a> Leaf<'a> {
     }
 
     #[inline]
-    fn heap_from(&self, index: usize) -> &'a [u8] {
-        self.slots.get(index).map_or(&[], |slot| self.from_slot(*slot))
+    fn heap_at(&self, index: usize) -> &'a [u8] {
+        self.slots.get(index).map_or(&[], |slot| self.at_slot(*slot))
     }
 
     #[inline]
-    fn from_slot(&self, slot: [u8; 2]) -> &'a [u8] {
+    fn at_slot(&self, slot: [u8; 2]) -> &'a [u8] {
         self.bytes.get(usize::from(u16::from_le_bytes(slot))..).unwrap_or(&[])
     }
 

@@ -455,9 +455,9 @@ mod tests {
     use crate::io::sim::SimDisk;
     use crate::io::{Host, OpenMode};
     use crate::page::BucketRecord;
-    use crate::sync::Arc;
     use crate::wal::Position;
     use std::path::Path;
+    use std::sync::Arc;
 
     /// A file of its own for the map's pages, and the metas of the checkpoints so far.
     struct Rig {

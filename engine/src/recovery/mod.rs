@@ -23,12 +23,13 @@ use crate::ids::Epoch;
 use crate::io::{File, Host, Lock, OpenMode};
 use crate::options::Options;
 use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Mutex;
 use crate::txn::{
-    Clock, CommitQueue, FileState, Pressure, Published, Readers, Root, Signals, Store, Writer,
+    Clock, CommitQueue, FileState, Gauges, Published, Readers, Root, Signals, Store, Writer,
     WriterSeat,
 };
-use crate::wal::{Sequence, Wal, WalOptions};
+use crate::wal::{Position, Sequence, Wal, WalOptions};
+use std::sync::Arc;
 
 /// The data file's name within the directory.
 const DATA: &str = "data";
@@ -230,10 +231,13 @@ fn assemble(
         sequence: Sequence(0),
         group_floor: Epoch(0),
         record: Vec::new(),
+        closed: false,
     };
     let queue = CommitQueue { unpublished: VecDeque::new(), published: root, position: newest.log };
     let older_log = other.map_or(newest.log, |other| other.log);
     let file_state = FileState { space, newest: newest.clone(), older_log };
+    let gauges = Gauges::default();
+    gauges.set_file(&file_state);
     Ok(Arc::new(Store {
         host,
         dir: dir.to_path_buf(),
@@ -246,7 +250,7 @@ fn assemble(
         file_state: Mutex::new(file_state),
         wal: OnceLock::new(),
         signals: Signals::default(),
-        pressure: Pressure::default(),
+        gauges,
         poison: OnceLock::new(),
         lock,
         options,
@@ -257,18 +261,22 @@ fn assemble(
 fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
     let mut replay = replay::Replay::begin(store, newest)?;
     let log = store.dir.join(LOG);
+    let Meta { database_id, log: from, clean, .. } = *newest;
+    if store.options.read_only {
+        let mut apply = |position: Position, record: &[u8]| replay.apply(position, record);
+        Wal::read_only(&*store.host, &log, database_id, from, clean, &mut apply)?;
+        return replay.finish();
+    }
     let wal = Wal::open(
         Arc::clone(&store.host),
         &log,
-        newest.database_id,
-        newest.log,
-        newest.clean,
+        database_id,
+        from,
+        clean,
         wal_options(&store.options),
         &mut |position, record| replay.apply(position, record),
     )?;
     replay.finish()?;
-    if !store.options.read_only {
-        store.wal.set(wal).expect("invariant: set once, here");
-    }
+    store.wal.set(wal).expect("invariant: set once, here");
     Ok(())
 }

@@ -6,9 +6,9 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pager::Meta;
-use crate::sync::Arc;
 use crate::txn::{RecordReader, Store, WriteTxn};
 use crate::wal::Position;
+use std::sync::Arc;
 
 /// A replay under way.
 pub(super) struct Replay<'a> {

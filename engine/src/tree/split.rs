@@ -178,7 +178,8 @@ mod tests {
         assert!(fill((0..20_000).rev().map(counter)) >= 97);
         let mut random = Random(1);
         let fill = fill((0..20_000).map(|_| Shape::Random24.key(&mut random, 8192)));
-        assert!((64..75).contains(&fill), "{fill} %");
+        // ln 2 in the long run, in waves as long as all pages fill and split together.
+        assert!((60..=78).contains(&fill), "{fill} %");
     }
 
     #[test]
@@ -196,7 +197,7 @@ mod tests {
         let key = |byte: u8, len: usize| [&[byte][..], &vec![b'k'; len - 1]].concat();
         let (mut store, mut tree) = (PageStore::new(page_bytes), Tree::EMPTY);
         // Two that fill a leaf, then one of half a leaf between them, then it grows again.
-        for (byte, len) in [(b'a', 900), (b'c', 900), (b'b', key_bytes_max(page_bytes))] {
+        for (byte, len) in [(b'a', 910), (b'c', 910), (b'b', key_bytes_max(page_bytes))] {
             let (key, record) = (key(byte, len), record(byte));
             let entry = Entry { key: &key, payload: Payload::Bucket(&record), expires_at: 1 };
             insert(&mut store, &mut tree, &entry).unwrap();
@@ -230,7 +231,7 @@ mod tests {
             println!("shape {shape:?}");
             let mut random = Random(9);
             let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
-            for _ in 0..if cfg!(miri) { 20 } else { 700 } {
+            for _ in 0..if cfg!(miri) { 6 } else { 700 } {
                 let key = shape.key(&mut random, 4096);
                 let before = tree.entries;
                 let is_there = super::super::get(&store, tree.root(), &key).unwrap().is_some();

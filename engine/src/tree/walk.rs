@@ -106,9 +106,10 @@ mod tests {
 
     fn tree_of_three_levels(store: &mut PageStore) -> Tree {
         let mut tree = Tree::EMPTY;
-        for number in 0..40u8 {
-            // Separators of a kilobyte: four children fill a page.
-            let key = [&[b'k'; 1000][..], &[number]].concat();
+        for number in 0..96u8 {
+            // Groups of eight that differ at the end only: separators of a kilobyte, of which
+            // four fill a page.
+            let key = [&[number / 8][..], &[b'k'; 990], &[number % 8]].concat();
             let entry = Entry { key: &key, payload: Payload::Value(b""), expires_at: 0 };
             insert(store, &mut tree, &entry).unwrap();
         }

@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TxnId;
-use crate::sync::Arc;
 use crate::wal::Sequence;
+use std::sync::Arc;
 
 use super::operation::RecordWriter;
 use super::root::Root;
@@ -153,7 +153,7 @@ impl WriteTxn {
             }
         };
         assert_eq!(appended, expected, "the log counts records as the writer does");
-        store.pressure.appended_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        store.gauges.appended_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.pages.writer.record = bytes;
         self.advance(root, false);
         Ok(expected)

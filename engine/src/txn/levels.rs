@@ -29,6 +29,8 @@ pub(crate) struct Level {
     expires_at: u64,
     /// Tells levels apart that had the same place on the stack at different times.
     serial: u64,
+    /// True when its root page was made of an inline image, for as long as it is open.
+    expanded: bool,
     /// True when the record in the parent is out of date.
     dirty: bool,
 }
@@ -38,7 +40,15 @@ impl Level {
     pub(crate) fn of_root(record: &BucketRecord) -> Level {
         let tree = Tree { root: record.root, entries: record.entries };
         let sequence = record.sequence;
-        Level { name: Vec::new(), tree, sequence, expires_at: 0, serial: 0, dirty: false }
+        Level {
+            name: Vec::new(),
+            tree,
+            sequence,
+            expires_at: 0,
+            serial: 0,
+            expanded: false,
+            dirty: false,
+        }
     }
 
     /// What the parent or the root says of it.
@@ -87,6 +97,7 @@ impl WriteTxn {
         if let Some(image) = image {
             let expanded = self.expand(&image);
             level.tree.root = self.note_failure(expanded)?;
+            level.expanded = true;
         }
         level.name = name.to_vec();
         level.expires_at = expires_at;
@@ -115,11 +126,11 @@ impl WriteTxn {
 
     fn close(&mut self, level: Level) -> Result<()> {
         let root = level.tree.root;
-        let owned = !root.id.is_none() && self.pages.is_owned(root.id);
         if !level.dirty {
-            // Nothing was written: a page that is owned can only be the expanded image.
-            return if owned { self.pages.retire(root, 1) } else { Ok(()) };
+            // Nothing was written: the parent still has the image that this page was made of.
+            return if level.expanded { self.pages.retire(root, 1) } else { Ok(()) };
         }
+        let owned = !root.id.is_none() && self.pages.is_owned(root.id);
         let mut record = level.record();
         let mut payload = Vec::new();
         if owned && let Some(image) = self.image_of(root, level.name.len())? {

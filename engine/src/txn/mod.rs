@@ -25,6 +25,6 @@ pub(crate) use read::{Pin, View};
 pub(crate) use readers::{Claim, Readers};
 pub(crate) use root::{Published, Root};
 pub(crate) use store::{
-    Clock, CommitQueue, FileState, Pressure, Signals, Store, Writer, WriterGuard, WriterSeat,
+    Clock, CommitQueue, FileState, Gauges, Signals, Store, Writer, WriterGuard, WriterSeat,
 };
 pub use write::{Durability, WriteTxn};

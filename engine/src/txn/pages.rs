@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
 use crate::page::header::{Header, set_born};
 use crate::pager::{PageMemory, Retired};
-use crate::sync::Arc;
 use crate::tree::{Pages, PagesMut};
+use std::sync::Arc;
 
 use super::store::{Store, WriterGuard};
 

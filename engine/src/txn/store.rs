@@ -19,8 +19,9 @@ use crate::ids::Epoch;
 use crate::io::{Host, Lock};
 use crate::options::Options;
 use crate::pager::{Arena, Meta, PageMemory, Retired, SpaceMap};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use crate::wal::{Position, Sequence, Wal};
+use std::sync::Arc;
 
 use super::readers::Readers;
 use super::root::{Published, Root};
@@ -41,7 +42,7 @@ pub(crate) struct Store {
     /// Set when opening is done; never when opened read-only.
     pub(crate) wal: OnceLock<Wal>,
     pub(crate) signals: Signals,
-    pub(crate) pressure: Pressure,
+    pub(crate) gauges: Gauges,
     pub(crate) poison: OnceLock<Error>,
     /// Held until the last handle is gone.
     pub(crate) lock: Option<Box<dyn Lock>>,
@@ -61,6 +62,9 @@ pub(crate) struct Writer {
     pub(crate) group_floor: Epoch,
     /// Memory for the next transaction's record.
     pub(crate) record: Vec<u8>,
+    /// Set when the database is closed: what is appended after the last checkpoint, which says
+    /// that the log ends there, would be lost.
+    pub(crate) closed: bool,
 }
 
 /// The place of the one writer. Who takes it owns the [`Writer`] until the guard is dropped; an
@@ -124,7 +128,7 @@ impl DerefMut for WriterGuard {
 
 impl Drop for WriterGuard {
     fn drop(&mut self) {
-        self.store.pressure.arena_pages.store(self.arena.used(), Ordering::Relaxed);
+        self.store.gauges.arena_pages.store(self.arena.used(), Ordering::Relaxed);
         *self.store.writer.writer.lock() = self.writer.take();
         self.store.writer.free.notify_one();
     }
@@ -164,14 +168,28 @@ pub(crate) struct Signals {
     pub(crate) checkpointed: parking_lot::Condvar,
 }
 
-/// How much waits for a checkpoint. Counters of their own, so that a look at them takes no lock.
+/// Sizes that are looked at without a lock: how much waits for a checkpoint, and what the newest
+/// one left behind.
 #[derive(Debug, Default)]
-pub(crate) struct Pressure {
+pub(crate) struct Gauges {
     /// Arena pages in use when the writer's seat was last left.
     pub(crate) arena_pages: AtomicU32,
     /// Bytes of records appended since open, and of those the ones in a checkpoint.
     pub(crate) appended_bytes: AtomicU64,
     pub(crate) checkpointed_bytes: AtomicU64,
+    /// Pages of the data file, those of them that are free, and the newest checkpoint's number.
+    pub(crate) file_pages: AtomicU64,
+    pub(crate) free_pages: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+}
+
+impl Gauges {
+    /// Takes the sizes of a durable checkpoint.
+    pub(crate) fn set_file(&self, file: &FileState) {
+        self.file_pages.store(file.newest.file_pages.into(), Ordering::Relaxed);
+        self.free_pages.store(file.space.free_pages(), Ordering::Relaxed);
+        self.checkpoints.store(file.newest.checkpoint, Ordering::Relaxed);
+    }
 }
 
 /// Protected by its mutex in [`Signals`].
@@ -262,14 +280,14 @@ impl Store {
 
     /// Bytes of memory taken by pages that wait for a checkpoint or for readers.
     pub(crate) fn arena_bytes(&self) -> u64 {
-        let pages = self.pressure.arena_pages.load(Ordering::Relaxed);
+        let pages = self.gauges.arena_pages.load(Ordering::Relaxed);
         u64::from(pages) * self.memory.page_bytes() as u64
     }
 
     /// Bytes of records that no checkpoint has yet.
     pub(crate) fn log_bytes(&self) -> u64 {
-        let appended = self.pressure.appended_bytes.load(Ordering::Relaxed);
-        appended.saturating_sub(self.pressure.checkpointed_bytes.load(Ordering::Relaxed))
+        let appended = self.gauges.appended_bytes.load(Ordering::Relaxed);
+        appended.saturating_sub(self.gauges.checkpointed_bytes.load(Ordering::Relaxed))
     }
 
     /// True when dropped buckets wait to be freed.

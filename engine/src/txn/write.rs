@@ -9,9 +9,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, TxnId};
-use crate::sync::Arc;
+use std::sync::Arc;
 
 use super::commit::Commit;
 use super::levels::Level;
@@ -68,6 +68,9 @@ impl WriteTxn {
     pub(crate) fn begin(store: &Arc<Store>) -> Result<WriteTxn> {
         store.wal()?;
         let mut txn = WriteTxn::begin_unlogged(store)?;
+        if txn.pages.writer.closed {
+            return Err(Error::from(ErrorKind::Closed { path: store.dir.clone() }));
+        }
         let memory = std::mem::take(&mut txn.pages.writer.record);
         txn.record = Some(RecordWriter::new(memory));
         txn.id = txn.id.next();

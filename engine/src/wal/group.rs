@@ -492,11 +492,13 @@ mod tests {
         assert!(group.poll(first, &waker).is_pending());
         assert_eq!(sink.published.lock().unwrap().len(), 0, "a poll never writes");
         group.flush(&sink).unwrap();
-        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        let woken = count.0.load(Ordering::SeqCst);
+        // Miri gives copies of a waker different tables, so that they seem to be different wakers.
+        assert!(woken == 1 || cfg!(miri) && woken == 2);
         assert!(matches!(group.poll(first, &waker), Poll::Ready(Ok(()))));
         group.append(b"b").unwrap();
         group.flush(&sink).unwrap();
-        assert_eq!(count.0.load(Ordering::SeqCst), 1, "a waker belongs to its group");
+        assert_eq!(count.0.load(Ordering::SeqCst), woken, "a waker belongs to its group");
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub(crate) type Publish<'a> = &'a dyn Fn(Sequence, Position);
 /// gives exactly the records that follow.
 pub(crate) type Replay<'a> = &'a mut dyn FnMut(Position, &[u8]) -> Result<()>;
 
-/// The log of one database, opened by one process.
+/// The log of one database, opened by one process. Dropping it writes nothing: flush first.
 #[derive(Debug)]
 pub(crate) struct Wal {
     group: Group,
@@ -190,7 +190,9 @@ impl Wal {
             if pending == 0 || pending.saturating_add(bytes) <= WAL_PENDING_BYTES_MAX {
                 break backlog;
             }
-            self.flush(publish)?;
+            // A failure shows in the next look: this caller has no record whose outcome could be
+            // unknown.
+            let _ = self.flush(publish);
         };
         let flying = record::footprint(backlog.flying.records, backlog.flying.bytes);
         let pending = backlog.pending;
@@ -198,7 +200,7 @@ impl Wal {
         // last block, and a frame header, of its own.
         let apart = record::footprint(pending.records, pending.bytes)
             .saturating_add(record::footprint(1, bytes));
-        self.log.ensure(flying.saturating_add(apart))
+        self.log.promise(flying.saturating_add(apart))
     }
 
     /// Adds a record to the pending group and returns its number. Never touches the disk; the
@@ -249,7 +251,8 @@ impl Wal {
         self.log.start()
     }
 
-    /// Where the next frame will start. Behind the last durable frame.
+    /// Where the next frame will start. While a group is being written this can lie inside of it;
+    /// a checkpoint takes the position that was published with its last record instead.
     pub(crate) fn end(&self) -> Position {
         self.log.end()
     }
@@ -329,7 +332,7 @@ mod tests {
     fn a_failure_of_any_operation_loses_nothing_that_was_acknowledged() {
         let rounds = 8_u8;
         for forever in [false, true] {
-            for number in 1.. {
+            for number in (1..).step_by(if cfg!(miri) { 17 } else { 1 }) {
                 let disk = SimDisk::new(number);
                 let wal = create(&disk);
                 fail_at(&disk, number, forever);
@@ -455,7 +458,7 @@ mod tests {
         let mut late = wal.reader(Position::START).unwrap();
         assert!(reader.next(wal.end()).unwrap().is_none());
         let mut last = Position::START;
-        for n in 0..40_u32 {
+        for n in 0..if cfg!(miri) { 6 } else { 40_u32 } {
             let record = vec![n as u8; 400 * n as usize];
             commit(&wal, &record);
             let before = last;

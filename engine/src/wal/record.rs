@@ -317,6 +317,9 @@ pub(super) fn decode_chunk(frame: &[u8], at: usize, payload_end: usize) -> Optio
 /// each wastes less than [`SEGMENT_LOSS_BYTES`].
 pub(super) fn footprint(records: u64, bytes: u64) -> u64 {
     const FRAME_MAX: u64 = WAL_FRAME_BYTES_MAX as u64;
+    if records == 0 {
+        return 0;
+    }
     let payload = bytes.saturating_add(records.saturating_mul(CHUNK_HEADER_BYTES as u64));
     let whole = payload.saturating_add(FRAME_HEADER_BYTES as u64);
     // A frame is closed early when the next record does not fit, so two frames in a row hold more
@@ -399,8 +402,9 @@ mod tests {
     fn records_of_every_length_around_a_frame_are_read_back() {
         let lengths =
             [0, 1, 4052, 4053, 4054, 4055, 4056, 4057, 4058, 4059, 4060, 4061, 8100, 9999];
-        for first in lengths {
-            for second in lengths {
+        let lengths = if cfg!(miri) { &lengths[6..9] } else { &lengths[..] };
+        for &first in lengths {
+            for &second in lengths {
                 let records = [vec![1; first], vec![2; second], vec![3; 5]];
                 assert_eq!(round_trip(&records, 4096).0, records);
                 assert_eq!(round_trip(&records, 8192).0, records);

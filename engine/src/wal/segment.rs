@@ -79,6 +79,8 @@ pub(super) struct Segments {
     pub(super) next_lsn: Lsn,
     /// Number for the name of the next file.
     pub(super) next_file: u64,
+    /// Bytes of frames that the last reservation was told would fit.
+    pub(super) promised: u64,
     /// What this session wrote; only the counters of frames and records are kept here.
     pub(super) written: WalStats,
 }
@@ -121,7 +123,8 @@ impl Segments {
         Some(self.spares.swap_remove(best))
     }
 
-    /// Moves segments wholly before `up_to` to the spares and returns the files to remove.
+    /// Moves segments wholly before `up_to` to the spares and returns the files to remove: small
+    /// ones, and more than `spares_max`, as far as what was promised does not need them.
     pub(super) fn recycle(&mut self, up_to: Position, spares_max: usize) -> Vec<SegmentFile> {
         while self.live.len() > 1 && self.live[0].header.number < up_to.segment {
             self.spares.extend(self.live.pop_front().map(|live| live.segment));
@@ -130,8 +133,16 @@ impl Segments {
         let largest = live.chain(self.spares.iter().map(|spare| spare.bytes)).max().unwrap_or(0);
         // The largest first; of equals the oldest.
         self.spares.sort_by_key(|spare| (std::cmp::Reverse(spare.bytes), spare.file_number));
-        let large = self.spares.partition_point(|spare| spare.bytes >= largest / 2);
-        self.spares.split_off(large.min(spares_max))
+        let mut removed = Vec::new();
+        while let Some(spare) = self.spares.pop() {
+            let needless = spare.bytes < largest / 2 || self.spares.len() >= spares_max;
+            if !needless || self.available() < self.promised {
+                self.spares.push(spare);
+                break;
+            }
+            removed.push(spare);
+        }
+        removed
     }
 }
 

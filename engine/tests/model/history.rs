@@ -15,7 +15,7 @@ use std::time::Duration;
 use bristlecone::io::sim::{START_MS, SimDisk};
 use bristlecone::{Commit, Db, Durability, Options, ReadTxn, Result, Snapshot};
 
-use crate::simulation::compare::{Reads, assert_same};
+use crate::simulation::compare::{Reads, assert_same, assert_sound};
 use crate::simulation::random::Random;
 use crate::simulation::reads::Reading;
 use crate::simulation::reference::{Now, Tree};
@@ -33,6 +33,8 @@ pub(crate) enum Place {
 struct Version {
     txn: u64,
     root: Arc<Tree>,
+    /// When its transaction began.
+    time_ms: u64,
 }
 
 /// A reader that is kept for a while, and what it must go on to show.
@@ -91,7 +93,7 @@ impl History {
             entries_max: if big { 3000 } else { random.pick(&[5, 40, 150]) },
             buckets_max: if big { 2 } else { random.pick(&[2, 4, 12]) },
             depth_max: if big { 2 } else { 5 },
-            large_percent: random.pick(&[0, 3, 20]),
+            large_percent: if big { 2 } else { random.pick(&[0, 3, 20]) },
             value_pages_max: random.pick(&[2, 5, 12]),
             long_key_percent: random.pick(&[0, 2, 20]),
             build_max: if big { 6000 } else { 300 },
@@ -111,7 +113,7 @@ impl History {
             Place::Real(tempfile::tempdir().expect("a temporary directory"))
         } else {
             let disk = SimDisk::new(seed);
-            disk.set_reserve_bytes_max(64 << 20);
+            disk.set_reserve_bytes_max(256 << 20);
             Place::Simulated(disk)
         };
         let now_ms = if real { 1_900_000_000_000 } else { START_MS };
@@ -120,7 +122,7 @@ impl History {
             place,
             options,
             shape,
-            versions: VecDeque::from([Version { txn: 0, root: Arc::default() }]),
+            versions: VecDeque::from([Version { txn: 0, root: Arc::default(), time_ms: now_ms }]),
             now_ms,
             durable_ms: now_ms,
             checkpoints: 0,
@@ -162,35 +164,50 @@ impl History {
                 assert!(other.begin_write().is_err(), "a closed database takes no writes");
                 let published = self.find(snapshot.id().0);
                 assert_same(&snapshot, &published, Now::at(self.now_ms))?;
+                self.note_checkpoint(&other);
                 drop(other);
                 assert!(self.open().is_err_and(|error| error.is_locked()), "a snapshot is open");
-                self.durable_ms = self.now_ms;
+                self.restart_clock();
             }
             End::Drop => {
                 drop(db);
+                // Whether that wrote a checkpoint is not told, so the clock goes on from now.
                 self.durable_ms = self.now_ms;
+                if let Place::Simulated(disk) = &self.place {
+                    self.now_ms += self.random.below(1000) as u64;
+                    disk.set_now_ms(self.now_ms);
+                }
             }
             End::Kill => {
                 if let Place::Simulated(disk) = &mut self.place {
                     let left = disk.fork();
                     disk.power_off();
                     *disk = left;
-                    // The wall clock may be anything by the time of the next start.
-                    self.now_ms = self.durable_ms.max(self.now_ms - self.random.below(3000) as u64);
-                    disk.set_now_ms(self.now_ms - self.random.below(1000) as u64);
-                    if self.random.percent(50) {
-                        disk.set_now_ms(self.now_ms);
-                    } else {
-                        self.now_ms = self.durable_ms;
-                        disk.set_now_ms(self.now_ms - self.random.below(1000) as u64);
-                    }
                 }
+                self.restart_clock();
                 return Ok(());
             }
         }
         let tip = self.versions.pop_back().expect("there is a tip");
         self.versions = VecDeque::from([tip]);
         Ok(())
+    }
+
+    /// Sets the wall clock at random. The database's own goes on from what was durable.
+    fn restart_clock(&mut self) {
+        if let Place::Simulated(disk) = &self.place {
+            let wall = self.durable_ms - 1000 + self.random.below(2000) as u64;
+            disk.set_now_ms(wall);
+            self.now_ms = wall.max(self.durable_ms);
+        }
+    }
+
+    /// A checkpoint makes the clock durable.
+    fn note_checkpoint(&mut self, db: &Db) {
+        let checkpoints = db.stats().checkpoints;
+        if checkpoints != self.checkpoints {
+            (self.checkpoints, self.durable_ms) = (checkpoints, self.now_ms);
+        }
     }
 
     /// Compares everything, after an open.
@@ -200,6 +217,7 @@ impl History {
         // What a kill took along never comes back.
         self.versions.truncate(1);
         assert_same(&view, &root, Now::at(self.now_ms))?;
+        assert_sound(db)?;
         self.checkpoints = db.stats().checkpoints;
         Ok(())
     }
@@ -210,6 +228,7 @@ impl History {
             self.versions.pop_front();
         }
         assert_eq!(self.versions[0].txn, txn, "a revision that was published, or may be by now");
+        self.durable_ms = self.durable_ms.max(self.versions[0].time_ms);
         Arc::clone(&self.versions[0].root)
     }
 
@@ -221,7 +240,6 @@ impl History {
     fn all_published(&mut self) {
         let tip = self.versions.back().expect("there is a tip").txn;
         self.published(tip);
-        self.durable_ms = self.now_ms;
     }
 
     fn session(&mut self, db: &Db, until: u64) -> Result<End> {
@@ -246,16 +264,17 @@ impl History {
                 7 => self.sync(db, &mut commits)?,
                 _ => {}
             }
-            let checkpoints = db.stats().checkpoints;
-            if checkpoints != self.checkpoints {
-                (self.checkpoints, self.durable_ms) = (checkpoints, self.now_ms);
-            }
+            self.note_checkpoint(db);
         }
         for Held { reader, root, now } in held {
             assert_same(reader.reads(), &root, now)?;
         }
         let simulated = matches!(self.place, Place::Simulated(_));
-        Ok(self.random.pick(&[End::Close, End::Drop, if simulated { End::Kill } else { End::Drop }]))
+        Ok(self.random.pick(&[
+            End::Close,
+            End::Drop,
+            if simulated { End::Kill } else { End::Drop },
+        ]))
     }
 
     /// One write transaction, with every way to end it.
@@ -273,14 +292,18 @@ impl History {
             };
             writing.visit_root(&mut txn, Arc::make_mut(&mut root))?;
         }
-        if self.careful || self.random.percent(2) {
+        if self.random.percent(2) || self.careful {
             assert_same(&txn, &root, Now::at(self.now_ms))?;
         }
         let id = match self.random.weighted(&[50, 20, 12, 9, 9]) {
             0 => {
-                let id = txn.commit()?;
-                self.commit(tip, id.0, root);
-                self.all_published();
+                let id = txn.commit()?.0;
+                // One that changed nothing has nothing to wait for.
+                let changed = id != tip.txn;
+                self.commit(tip, id, root);
+                if changed {
+                    self.all_published();
+                }
                 return self.look(db);
             }
             1 => {
@@ -290,8 +313,9 @@ impl History {
             2 => {
                 let commit = txn.commit_async()?;
                 let id = commit.id();
-                // A future that is dropped commits all the same.
-                if self.random.percent(70) {
+                // A future that is dropped commits all the same. One that changed nothing waits for
+                // nothing, not even for the commit before it.
+                if self.random.percent(70) && id.0 != tip.txn {
                     commits.push(commit);
                 }
                 id
@@ -315,7 +339,7 @@ impl History {
             assert!(root == tip.root, "a transaction without operations changed something");
         } else {
             assert_eq!(id, tip.txn + 1);
-            self.versions.push_back(Version { txn: id, root });
+            self.versions.push_back(Version { txn: id, root, time_ms: self.now_ms });
         }
     }
 
@@ -385,11 +409,11 @@ impl History {
     fn checkpoint(&mut self, db: &Db, unread: bool) -> Result<()> {
         db.checkpoint()?;
         self.all_published();
-        let stats = db.stats();
-        if unread && !self.shape.simulated_clock {
-            return Ok(());
+        if self.random.percent(10) || self.careful {
+            assert_sound(db)?;
         }
-        if unread {
+        let stats = db.stats();
+        if unread && matches!(self.place, Place::Simulated(_)) {
             assert_eq!(stats.memory_bytes, 0, "memory is free after a checkpoint: {stats:?}");
             assert_eq!(stats.log_bytes, 0, "{stats:?}");
         }

@@ -1,6 +1,6 @@
 //! Comparing all that a reader sees with the reference.
 
-use bristlecone::{Bucket, BucketNames, ReadTxn, Result, Snapshot, WriteTxn};
+use bristlecone::{Bucket, BucketNames, Db, ReadTxn, Result, Snapshot, WriteTxn};
 
 use super::reference::{Entry, Now, Tree};
 
@@ -27,6 +27,14 @@ macro_rules! reads {
 reads!(ReadTxn<'_>);
 reads!(Snapshot);
 reads!(WriteTxn);
+
+/// Panics unless the whole file is sound, no page lost and none in use twice.
+pub(crate) fn assert_sound(db: &Db) -> Result<()> {
+    let report = db.check(&mut |_| {})?;
+    assert!(report.is_sound(), "{:#?}", report.problems);
+    assert_eq!(report.pages_reachable + report.pages_free, report.pages, "{report:?}");
+    Ok(())
+}
 
 /// Panics unless the reader sees exactly the reference: every bucket, pair, count and sequence.
 pub(crate) fn assert_same(reader: &dyn Reads, root: &Tree, now: Now) -> Result<()> {

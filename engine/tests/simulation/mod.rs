@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test crate uses a part of what the random tests share")]
 
 pub(crate) mod compare;
+pub(crate) mod crash;
+pub(crate) mod ordering;
 pub(crate) mod random;
 pub(crate) mod reads;
 pub(crate) mod reference;

@@ -54,11 +54,11 @@ impl Shape {
     pub(crate) fn value(&self, random: &mut Random) -> Vec<u8> {
         let page = self.page_bytes;
         let len = if random.percent(self.large_percent) {
-            random.pick(&[
-                page / 4 + random.below(40),
-                page / 2 + random.below(page),
-                1 + random.below(page * self.value_pages_max),
-            ])
+            match random.below(3) {
+                0 => page / 4 + random.below(40),
+                1 => page / 2 + random.below(page),
+                _ => 1 + random.below(page * self.value_pages_max),
+            }
         } else {
             match random.below(10) {
                 0 => 0,

@@ -108,7 +108,8 @@ impl Writing<'_> {
             let done = bucket.put_with_ttl(&key, &value, Duration::from_millis(ttl));
             return self.settle(done, tree, key, value, self.now.earliest + ttl);
         }
-        let expires_at = self.random.pick(&[1, 1_000_000, self.now.earliest, FAR_MS]);
+        let now_ms = if self.shape.simulated_clock { self.now.earliest } else { 2 };
+        let expires_at = self.random.pick(&[1, 1_000_000, now_ms, FAR_MS]);
         let time: SystemTime = UNIX_EPOCH + Duration::from_millis(expires_at);
         let done = bucket.put_until(&key, &value, time);
         self.settle(done, tree, key, value, expires_at)
@@ -251,9 +252,9 @@ impl Writing<'_> {
         if self.random.percent(3) && tree.entries.len() > self.shape.buckets_max {
             return some_key(tree, self.random, self.shape);
         }
-        let mut found = tree.buckets().map(|(found, _)| found);
-        let after = found.clone().find(|found| *found >= &name[..]);
-        after.or_else(|| found.next()).map_or(name, <[u8]>::to_vec)
+        let after = tree.buckets().map(|(found, _)| found).find(|found| *found >= &name[..]);
+        let found = after.or_else(|| tree.buckets().map(|(found, _)| found).next());
+        found.map_or(name, <[u8]>::to_vec)
     }
 }
 

@@ -11,10 +11,7 @@ use crate::names::BucketPath;
 type Work<'w, T> = &'w mut dyn FnMut(&mut BucketMut<'_>) -> Result<T>;
 
 /// The bucket at `path`, for reading.
-pub(crate) fn bucket_at<'txn>(
-    txn: &'txn ReadTxn<'_>,
-    path: &BucketPath,
-) -> Result<Bucket<'txn>> {
+pub(crate) fn bucket_at<'txn>(txn: &'txn ReadTxn<'_>, path: &BucketPath) -> Result<Bucket<'txn>> {
     let (first, rest) = split(path)?;
     rest.iter().try_fold(txn.bucket(first)?, |bucket, name| bucket.bucket(name))
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bristlecone::{Commit, Db, Error, Options, Result};
+use bytes::Bytes;
 
 use crate::limits::TTL_SECONDS_MAX;
 use crate::names::BucketPath;
@@ -88,7 +89,7 @@ impl Storage {
         &self,
         bucket: BucketPath,
         key: Vec<u8>,
-        value: Vec<u8>,
+        value: Bytes,
         ttl: Option<Duration>,
     ) -> Result<()> {
         let db = self.db.clone();

@@ -1,0 +1,147 @@
+//! Bristlecone, with its defaults.
+
+use std::path::Path;
+
+use bristlecone::{Db, Durability};
+use bristlecone_benches::data::{Data, Key, Pair, touch, touch_pair};
+
+use super::{Direction, Engine, Kind, Missing, Mode, Result, Role};
+
+pub(super) const KIND: Kind =
+    Kind { name: "bristlecone", role: Role::Ours, buffered: "Buffered, 10 ms", open };
+
+const BUCKET: &str = "pairs";
+/// Keys that are got at once.
+const WIDTH: usize = 16;
+
+struct Bristlecone {
+    db: Db,
+    durability: Durability,
+}
+
+fn open(dir: &Path, mode: Mode, _data: &Data) -> Result<Box<dyn Engine>> {
+    let durability = match mode {
+        Mode::Durable => Durability::Sync,
+        Mode::Buffered => Durability::Buffered,
+    };
+    let db = Db::open(dir.join("db"))?;
+    db.update(|txn| txn.create_bucket_if_missing(BUCKET).map(|_| ()))?;
+    Ok(Box::new(Bristlecone { db, durability }))
+}
+
+impl Engine for Bristlecone {
+    fn load(&self, pairs: &[Pair<'_>]) -> Result<()> {
+        let mut txn = self.db.begin_write()?;
+        let mut bucket = txn.bucket_mut(BUCKET)?;
+        for (key, value) in pairs {
+            bucket.put(key, value)?;
+        }
+        drop(bucket);
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn load_sorted(&self, pairs: &[Pair<'_>]) -> Result<()> {
+        let mut txn = self.db.begin_write()?;
+        txn.bucket_mut(BUCKET)?.build(pairs.iter().copied())?;
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn get_together(&self, keys: &[Key]) -> Result<u64> {
+        let txn = self.db.begin_read()?;
+        let bucket = txn.bucket(BUCKET)?;
+        let mut sum = 0_u64;
+        for key in keys {
+            sum = sum.wrapping_add(touch(bucket.get(key)?.ok_or(Missing)?));
+        }
+        Ok(sum)
+    }
+
+    fn get_each(&self, keys: &[Key]) -> Result<u64> {
+        let mut sum = 0_u64;
+        for key in keys {
+            let txn = self.db.begin_read()?;
+            let value = txn.bucket(BUCKET)?.get(key)?.ok_or(Missing)?;
+            sum = sum.wrapping_add(touch(value));
+        }
+        Ok(sum)
+    }
+
+    fn get_many(&self, keys: &[Key]) -> Result<u64> {
+        let txn = self.db.begin_read()?;
+        let bucket = txn.bucket(BUCKET)?;
+        let mut sum = 0_u64;
+        for keys in keys.chunks(WIDTH) {
+            let values = bucket.get_many(keys)?;
+            if values.len() != keys.len() {
+                return Err(
+                    format!("expected {} values, found {}", keys.len(), values.len()).into()
+                );
+            }
+            for value in values {
+                sum = sum.wrapping_add(touch(value.ok_or(Missing)?));
+            }
+        }
+        Ok(sum)
+    }
+
+    fn scan(&self, starts: &[Key], pairs: usize, direction: Direction) -> Result<u64> {
+        let txn = self.db.begin_read()?;
+        let bucket = txn.bucket(BUCKET)?;
+        let mut sum = 0_u64;
+        for start in starts {
+            let mut cursor = bucket.cursor();
+            let mut pair = match direction {
+                Direction::Forward => cursor.seek(start)?,
+                Direction::Reverse => cursor.seek_back(start)?,
+            };
+            for left in (0..pairs).rev() {
+                let Some(found) = pair else { break };
+                sum = sum.wrapping_add(touch_pair(found));
+                if left > 0 {
+                    pair = match direction {
+                        Direction::Forward => cursor.next()?,
+                        Direction::Reverse => cursor.prev()?,
+                    };
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    fn scan_all(&self) -> Result<u64> {
+        let txn = self.db.begin_read()?;
+        let mut sum = 0_u64;
+        for pair in txn.bucket(BUCKET)?.iter()? {
+            sum = sum.wrapping_add(touch_pair(pair?));
+        }
+        Ok(sum)
+    }
+
+    fn put(&self, pairs: &[Pair<'_>]) -> Result<()> {
+        let mut txn = self.db.begin_write()?;
+        txn.set_durability(self.durability);
+        let mut bucket = txn.bucket_mut(BUCKET)?;
+        for (key, value) in pairs {
+            bucket.put(key, value)?;
+        }
+        drop(bucket);
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn visit(&self, see: &mut dyn FnMut(Pair<'_>)) -> Result<()> {
+        let txn = self.db.begin_read()?;
+        for pair in txn.bucket(BUCKET)?.iter()? {
+            see(pair?);
+        }
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.db.sync()?;
+        self.db.checkpoint()?;
+        Ok(())
+    }
+}

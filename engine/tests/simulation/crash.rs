@@ -1,0 +1,454 @@
+//! Histories cut by power failures, and what every disk that a cut may leave must hold.
+//!
+//! A history is a chain of lives. Each life opens what a cut left of the one before, so recovery is
+//! part of its trace; then it writes, and at every operation of the trace the disks that a power
+//! cut there may leave are recovered and compared. Some of these recoveries are traced and cut
+//! themselves, to depth 3.
+//!
+//! What is required of each recovered disk:
+//! * I1 its content is that of one commit, no older than the last that was acknowledged, no newer
+//!   than the last that was begun; I2 whole; I3 with no pair that was deleted or had expired;
+//!   I4 with the sequences of that commit;
+//! * I5 `check` finds it sound, no page lost;
+//! * I6 recovered again it is the same, also when that recovery is cut; so I8 a commit whose
+//!   outcome was unknown stays as it was first found;
+//! * I7 snapshots held over all this show what they first showed: checked as each life ends.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bristlecone::io::Host;
+use bristlecone::io::sim::{CrashImages, SimDisk, Trace};
+use bristlecone::{Db, Durability, Options, Result, Snapshot};
+
+use super::compare::{assert_same, assert_sound};
+use super::ordering::Ordering;
+use super::random::Random;
+use super::reference::{Now, Tree};
+use super::shape::Shape;
+use super::writes::Writing;
+
+/// How deep recoveries are cut.
+const DEPTH_MAX: u32 = 3;
+/// The largest page memory: opening clears it.
+pub(crate) const RESERVE_BYTES: usize = 2 << 20;
+
+/// A note in the trace: what a power cut from here on may and may not take.
+#[derive(Clone, Copy)]
+enum Mark {
+    /// A transaction of this number is about to commit.
+    Begun(u64),
+    /// The transaction of this number is durable for sure.
+    Acknowledged(u64),
+    /// Opening is done.
+    Opened,
+}
+
+impl Mark {
+    fn tag(self) -> u64 {
+        match self {
+            Mark::Begun(txn) => txn << 2,
+            Mark::Acknowledged(txn) => txn << 2 | 1,
+            Mark::Opened => 2,
+        }
+    }
+
+    fn of_tag(tag: u64) -> Mark {
+        match tag & 3 {
+            0 => Mark::Begun(tag >> 2),
+            1 => Mark::Acknowledged(tag >> 2),
+            _ => Mark::Opened,
+        }
+    }
+}
+
+/// One committed state; its place in the list is its transaction's number.
+#[derive(Clone)]
+struct Version {
+    root: Arc<Tree>,
+    /// When its transaction began.
+    time_ms: u64,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Tally {
+    /// Disks recovered and compared.
+    pub(crate) images: u64,
+    /// Of those, ones that a cut during a recovery left.
+    pub(crate) images_of_recovery: u64,
+    pub(crate) commits: u64,
+    pub(crate) events: u64,
+    pub(crate) lives: u64,
+}
+
+thread_local! {
+    /// Where the history is, for the message of a failure: life, event, image.
+    static PLACE: Cell<(u64, usize, u64)> = const { Cell::new((0, 0, 0)) };
+}
+
+/// Life, event and image that the history of this thread came to.
+pub(crate) fn place() -> (u64, usize, u64) {
+    PLACE.get()
+}
+
+/// One history.
+pub(crate) struct CrashHistory {
+    random: Random,
+    pub(crate) shape: Shape,
+    options: Options,
+    disk: SimDisk,
+    versions: Vec<Version>,
+    acknowledged: u64,
+    /// The revision that an earlier recovery of this very disk found.
+    settled: Option<u64>,
+    /// The latest time that the database may have seen.
+    latest_ms: u64,
+    pub(crate) tally: Tally,
+    /// Images to make at one operation.
+    images_per_event: u64,
+}
+
+/// What a recovered disk may hold.
+struct Expected<'a> {
+    versions: &'a [Version],
+    acknowledged: u64,
+    begun: u64,
+    settled: Option<u64>,
+    now_ms: u64,
+    latest_ms: u64,
+}
+
+impl CrashHistory {
+    pub(crate) fn new(seed: u64, images_per_event: u64) -> CrashHistory {
+        let mut random = Random::new(seed);
+        let shape = Shape {
+            page_bytes: 4 << 10,
+            entries_max: random.pick(&[4, 12, 40]),
+            buckets_max: random.pick(&[1, 2, 4]),
+            depth_max: random.pick(&[1, 2, 4]),
+            large_percent: random.pick(&[0, 5, 25]),
+            value_pages_max: 3,
+            long_key_percent: random.pick(&[0, 10]),
+            build_max: 40,
+            simulated_clock: true,
+        };
+        let options = Options::new()
+            .page_bytes(shape.page_bytes)
+            .checkpoint_log_bytes(random.pick(&[1 << 10, 6 << 10, 40 << 10]))
+            .checkpoint_memory_bytes(random.pick(&[40 << 10, 400 << 10]))
+            .wal_segment_bytes_max(random.pick(&[16 << 10, 16 << 10, 32 << 10]));
+        let disk = SimDisk::new(seed);
+        disk.set_reserve_bytes_max(RESERVE_BYTES);
+        let latest_ms = bristlecone::io::sim::START_MS;
+        CrashHistory {
+            random,
+            shape,
+            options,
+            disk,
+            versions: vec![Version { root: Arc::default(), time_ms: 0 }],
+            acknowledged: 0,
+            settled: None,
+            latest_ms,
+            tally: Tally::default(),
+            images_per_event,
+        }
+    }
+
+    /// Lives so many lives, each from a disk that a cut of the one before left.
+    pub(crate) fn run(&mut self, lives: u64) -> Result<()> {
+        for life in 0..lives {
+            PLACE.set((life, 0, 0));
+            self.tally.lives += 1;
+            let before = (self.versions.clone(), self.acknowledged, self.latest_ms);
+            let trace = self.live()?;
+            self.tally.events += trace.events().len() as u64;
+            self.examine(&trace, before)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the disk and works on it for a while; returns the trace of it all.
+    fn live(&mut self) -> Result<Trace> {
+        self.disk.start_trace();
+        let db = Db::open_on(Arc::new(self.disk.clone()), "/db", self.options.clone())?;
+        let revision = db.begin_read()?.id().0;
+        let expected = Expected {
+            versions: &self.versions,
+            acknowledged: self.acknowledged,
+            begun: self.versions.len() as u64 - 1,
+            settled: self.settled,
+            now_ms: self.disk.now_ms(),
+            latest_ms: self.latest_ms.max(self.disk.now_ms()),
+        };
+        verify(&db, &expected)?;
+        // A cut may have taken the last clock reading along; from here on it is known again.
+        self.latest_ms = expected.latest_ms;
+        self.disk.set_now_ms(self.latest_ms);
+        self.versions.truncate(revision as usize + 1);
+        self.acknowledged = revision;
+        self.disk.mark(Mark::Opened.tag());
+        self.disk.mark(Mark::Acknowledged(revision).tag());
+        self.work(&db)?;
+        if self.random.percent(30) {
+            let disk = self.disk.clone();
+            db.close()?;
+            self.acknowledge_all(&disk);
+        } else {
+            self.disk.power_off();
+        }
+        Ok(self.disk.take_trace().expect("started above"))
+    }
+
+    /// Random transactions, checkpoints, clock steps and snapshots.
+    fn work(&mut self, db: &Db) -> Result<()> {
+        let disk = self.disk.clone();
+        let mut held: BTreeMap<u64, (Snapshot, Arc<Tree>, u64)> = BTreeMap::new();
+        for step in 0..5 + self.random.below(25) as u64 {
+            match self.random.weighted(&[60, 8, 6, 10, 5, 5]) {
+                0 => self.write(db)?,
+                1 => {
+                    db.checkpoint()?;
+                    self.acknowledge_all(&disk);
+                }
+                2 => {
+                    db.sync()?;
+                    self.acknowledge_all(&disk);
+                }
+                3 => {
+                    let snapshot = db.snapshot()?;
+                    let root = Arc::clone(&self.versions[snapshot.id().0 as usize].root);
+                    let now_ms = self.observe(db)?;
+                    assert_same(&snapshot, &root, Now::at(now_ms))?;
+                    held.insert(step, (snapshot, root, now_ms));
+                }
+                4 => {
+                    held.pop_first();
+                }
+                _ => {
+                    disk.advance_ms(self.random.below(4000) as i64 - 1500);
+                    self.observe(db)?;
+                }
+            }
+        }
+        for (snapshot, root, now_ms) in held.values() {
+            assert_same(snapshot, root, Now::at(*now_ms))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the database read its clock, and tells what it read.
+    fn observe(&mut self, db: &Db) -> Result<u64> {
+        self.latest_ms = self.now_ms(&self.disk);
+        db.begin_write()?.rollback();
+        Ok(self.latest_ms)
+    }
+
+    /// The database's clock, which never goes back while it is open.
+    fn now_ms(&self, disk: &SimDisk) -> u64 {
+        disk.now_ms().max(self.latest_ms)
+    }
+
+    fn acknowledge_all(&mut self, disk: &SimDisk) {
+        self.acknowledged = self.versions.len() as u64 - 1;
+        disk.mark(Mark::Acknowledged(self.acknowledged).tag());
+    }
+
+    fn write(&mut self, db: &Db) -> Result<()> {
+        let disk = self.disk.clone();
+        let now_ms = self.observe(db)?;
+        let mut txn = db.begin_write()?;
+        let id = txn.id().0;
+        assert_eq!(id, self.versions.len() as u64, "numbers of transactions have no gap");
+        let mut root = Arc::clone(&self.versions.last().expect("never empty").root);
+        for _ in 0..1 + self.random.below(2) {
+            let mut writing = Writing {
+                random: &mut self.random,
+                shape: &self.shape,
+                now: Now::at(now_ms),
+                operations: &mut self.tally.commits,
+            };
+            writing.visit_root(&mut txn, Arc::make_mut(&mut root))?;
+        }
+        if self.random.percent(12) {
+            txn.rollback();
+            return Ok(());
+        }
+        let buffered = self.random.percent(35);
+        if buffered {
+            txn.set_durability(Durability::Buffered);
+        }
+        self.versions.push(Version { root, time_ms: now_ms });
+        disk.mark(Mark::Begun(id).tag());
+        if txn.commit()?.0 != id {
+            self.versions.pop();
+        } else if !buffered {
+            self.acknowledge_all(&disk);
+        }
+        Ok(())
+    }
+
+    /// Recovers what a cut at each operation may leave, and picks where the next life begins.
+    fn examine(&mut self, trace: &Trace, before: (Vec<Version>, u64, u64)) -> Result<()> {
+        let (old_versions, mut acknowledged, mut latest_ms) = before;
+        let new_versions = std::mem::take(&mut self.versions);
+        let mut begun = old_versions.len() as u64 - 1;
+        let mut opened = false;
+        let mut images = CrashImages::new(trace);
+        let mut ordering = Ordering::new(&images, self.shape.page_bytes);
+        let next_life = self.next_life(trace);
+        while let Some(event) = images.advance() {
+            PLACE.set((PLACE.get().0, event.index, 0));
+            ordering.check(event, &images);
+            latest_ms = latest_ms.max(event.now_ms);
+            match event.mark().map(Mark::of_tag) {
+                Some(Mark::Begun(txn)) => begun = txn,
+                Some(Mark::Acknowledged(txn)) => {
+                    acknowledged = txn;
+                    ordering.check_acknowledged(&images);
+                }
+                Some(Mark::Opened) => opened = true,
+                None => {}
+            }
+            let expected = Expected {
+                versions: if opened { &new_versions } else { &old_versions },
+                acknowledged,
+                begun: if opened { begun.min(new_versions.len() as u64 - 1) } else { begun },
+                settled: if opened { None } else { self.settled },
+                now_ms: event.now_ms,
+                latest_ms,
+            };
+            self.examine_event(&images, &expected)?;
+            if event.index == next_life {
+                let killed = self.random.percent(25);
+                let seed = self.random.next();
+                self.disk = if killed { images.killed() } else { images.image(seed) };
+                let settled = if killed { None } else { Some(self.revision_of(&expected)?) };
+                self.versions = expected.versions.to_vec();
+                (self.acknowledged, self.latest_ms) = (acknowledged, latest_ms);
+                self.settled = settled;
+                self.disk.advance_ms(self.random.below(3000) as i64 - 1500);
+                return Ok(());
+            }
+        }
+        unreachable!("the next life begins at an operation of the trace")
+    }
+
+    /// The operation at which the next life begins: often while this one was recovering.
+    fn next_life(&mut self, trace: &Trace) -> usize {
+        let opened = trace.events().iter().position(|event| event.mark() == Some(2));
+        let (count, opened) = (trace.events().len(), opened.unwrap_or(0));
+        match self.random.below(4) {
+            0 => self.random.below(opened + 1),
+            1 => count - 1,
+            _ => opened + self.random.below(count - opened),
+        }
+    }
+
+    /// The revision that a recovery of the next life's disk finds, and every later one must find.
+    fn revision_of(&mut self, expected: &Expected<'_>) -> Result<u64> {
+        self.recover(self.disk.fork(), expected, 1)
+    }
+
+    fn examine_event(&mut self, images: &CrashImages<'_>, expected: &Expected<'_>) -> Result<()> {
+        let outcomes = images.outcomes();
+        if outcomes <= self.images_per_event {
+            for image in images.all(8).expect("they are few") {
+                self.recover(image, expected, 0)?;
+            }
+            return Ok(());
+        }
+        for _ in 0..self.images_per_event {
+            let seed = self.random.next();
+            self.recover(images.image(seed), expected, 0)?;
+        }
+        if self.random.percent(10) {
+            self.recover(images.killed(), &Expected { settled: None, ..*expected }, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Recovers a disk and compares it; returns the revision found.
+    fn recover(&mut self, disk: SimDisk, expected: &Expected<'_>, depth: u32) -> Result<u64> {
+        let (life, event, image) = PLACE.get();
+        PLACE.set((life, event, image + 1));
+        self.tally.images += 1;
+        self.tally.images_of_recovery += u64::from(depth > 0);
+        let cut = depth < DEPTH_MAX && self.random.percent(if depth == 0 { 4 } else { 25 });
+        if cut {
+            disk.start_trace();
+        }
+        let db = Db::open_on(Arc::new(disk.clone()), "/db", self.options.clone())?;
+        let trace = disk.take_trace();
+        let revision = verify(&db, expected)?;
+        let again = self.random.percent(10).then(|| disk.fork());
+        if self.random.percent(5) {
+            self.go_on(&db, &disk, expected)?;
+        }
+        disk.power_off();
+        drop(db);
+        let settled = &Expected { settled: Some(revision), ..*expected };
+        if let Some(again) = again {
+            // What readers have seen is durable, whatever the first recovery was given.
+            let seed = self.random.next();
+            self.recover(again.crash(seed), settled, DEPTH_MAX)?;
+            self.recover(again, settled, DEPTH_MAX)?;
+        }
+        if let Some(trace) = trace {
+            // A disk that a kill left may lose more while it is recovered; a settled one may not.
+            let settled = if expected.settled.is_some() || depth == 0 { settled } else { expected };
+            let mut images = CrashImages::new(&trace);
+            while images.advance().is_some() {
+                if self.random.percent(40) {
+                    let seed = self.random.next();
+                    self.recover(images.image(seed), settled, depth + 1)?;
+                }
+            }
+        }
+        Ok(revision)
+    }
+
+    /// A recovered disk takes commits, and keeps them.
+    fn go_on(&mut self, db: &Db, disk: &SimDisk, expected: &Expected<'_>) -> Result<()> {
+        let bucket = b"after-the-cut";
+        let id = db.begin_write()?.id().0;
+        db.update(|txn| txn.create_bucket_if_missing(bucket)?.put("key", id.to_be_bytes()))?;
+        if self.random.percent(50) {
+            db.checkpoint()?;
+        }
+        let left = disk.crash(self.random.next());
+        let db = Db::open_on(Arc::new(left.clone()), "/db", self.options.clone())?;
+        assert_sound(&db)?;
+        let view = db.begin_read()?;
+        assert_eq!(view.id().0, id, "a commit after the recovery is lost");
+        let mut root = Tree::clone(&expected.versions[id as usize - 1].root);
+        let mut tree = Tree::default();
+        let bytes = Arc::from(&id.to_be_bytes()[..]);
+        let entry = super::reference::Entry::Value { bytes, expires_at: 0 };
+        tree.entries.insert(b"key".to_vec(), entry);
+        root.entries.insert(bucket.to_vec(), super::reference::Entry::Bucket(Arc::new(tree)));
+        let now = Now { earliest: expected.now_ms, latest: expected.latest_ms };
+        assert_same(&view, &root, now)?;
+        left.power_off();
+        Ok(())
+    }
+}
+
+/// Compares a recovered database; returns its revision.
+fn verify(db: &Db, expected: &Expected<'_>) -> Result<u64> {
+    let view = db.begin_read()?;
+    let revision = view.id().0;
+    let Expected { acknowledged, begun, .. } = *expected;
+    assert!(revision >= acknowledged, "revision {revision}, but {acknowledged} was acknowledged");
+    assert!(revision <= begun, "revision {revision}, but only {begun} were begun");
+    if let Some(settled) = expected.settled {
+        assert_eq!(revision, settled, "an earlier recovery found another revision");
+    }
+    let version = &expected.versions[revision as usize];
+    let earliest = version.time_ms.max(expected.now_ms).min(expected.latest_ms);
+    let now = Now { earliest, latest: expected.latest_ms };
+    assert_same(&view, &version.root, now)?;
+    assert_sound(db)?;
+    Ok(revision)
+}
