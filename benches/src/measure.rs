@@ -20,6 +20,9 @@ const BUFFERED_STRIDE: usize = 256;
 pub(crate) struct Measure {
     /// Operations per second, or MB.
     pub(crate) value: f64,
+    /// Processor time of the calling threads for an operation, in seconds: what stays true on a
+    /// busy machine. Threads of the engine are not counted.
+    pub(crate) cpu_seconds: Option<f64>,
     /// For workloads that must be durable.
     pub(crate) durable: Option<Durable>,
     pub(crate) latency: Option<Latency>,
@@ -61,7 +64,11 @@ pub(crate) fn load(
     device: Option<&Device>,
 ) -> Result<Measure> {
     let before = counts(device)?;
-    let (elapsed, _) = abreast("load", 1, |_| match order {
+    let name = match order {
+        Order::Random => "load-random",
+        Order::Sorted => "load-sorted",
+    };
+    let loaded = abreast(name, 1, |_| match order {
         Order::Random => engine.load(pairs),
         Order::Sorted => engine.load_sorted(&sorted(pairs)),
     })?;
@@ -71,11 +78,10 @@ pub(crate) fn load(
     // Bytes that have not reached the device cannot be durable, flush or no flush.
     let flushes = during.map(|it| if it.written_bytes >= payload { it.flushes } else { 0 });
     Ok(Measure {
-        value: pairs.len() as f64 / elapsed.as_secs_f64(),
         durable: Some(Durable { commits: 1, flushes_min: 1, flushes }),
-        latency: None,
         settle_seconds: Some(settle_seconds),
         amplification: written.map(|bytes| bytes as f64 / payload as f64),
+        ..rate(pairs.len(), &loaded)
     })
 }
 
@@ -122,7 +128,7 @@ fn random_reads(
 
 /// Gets random keys, each thread its own.
 pub(crate) fn gets(engine: &dyn Engine, reads: &[Reads], how: Get) -> Result<Measure> {
-    let (elapsed, sums) = abreast("get", reads.len(), |thread| {
+    let read = abreast("get", reads.len(), |thread| {
         let mut sum = 0_u64;
         for keys in reads[thread].keys.chunks(GETS_TOGETHER) {
             sum = sum.wrapping_add(match how {
@@ -133,35 +139,35 @@ pub(crate) fn gets(engine: &dyn Engine, reads: &[Reads], how: Get) -> Result<Mea
         }
         Ok(black_box(sum))
     })?;
-    for (found, reads) in sums.iter().zip(reads) {
+    for (found, reads) in read.results.iter().zip(reads) {
         check_sum(*found, reads.sum)?;
     }
     let operations: usize = reads.iter().map(|reads| reads.keys.len()).sum();
-    Ok(rate(operations, elapsed))
+    Ok(rate(operations, &read))
 }
 
 /// Short scans from random keys.
 pub(crate) fn scans(engine: &dyn Engine, reads: &Reads, direction: Direction) -> Result<Measure> {
-    let (elapsed, sums) = abreast("scan", 1, |_| {
+    let read = abreast("scan", 1, |_| {
         let mut sum = 0_u64;
         for starts in reads.keys.chunks(GETS_TOGETHER) {
             sum = sum.wrapping_add(engine.scan(starts, SCAN_PAIRS, direction)?);
         }
         Ok(black_box(sum))
     })?;
-    check_sum(sums[0], reads.sum)?;
-    Ok(rate(reads.keys.len(), elapsed))
+    check_sum(read.results[0], reads.sum)?;
+    Ok(rate(reads.keys.len(), &read))
 }
 
 /// Reads everything, a few times.
 pub(crate) fn full_scans(engine: &dyn Engine, data: &Data) -> Result<Measure> {
     let all = (0..data.count()).map(|index| touch_pair(data.pair(index)));
     let expected = all.fold(0, u64::wrapping_add);
-    let (elapsed, sums) = abreast("full-scan", 1, |_| {
+    let read = abreast("full-scan", 1, |_| {
         (0..FULL_SCANS).map(|_| Ok(black_box(engine.scan_all()?))).collect::<Result<Vec<u64>>>()
     })?;
-    sums[0].iter().try_for_each(|&found| check_sum(found, expected))?;
-    Ok(rate(data.count() * FULL_SCANS, elapsed))
+    read.results[0].iter().try_for_each(|&found| check_sum(found, expected))?;
+    Ok(rate(data.count() * FULL_SCANS, &read))
 }
 
 /// What threads commit.
@@ -204,10 +210,11 @@ pub(crate) fn commits(
     device: Option<&Device>,
 ) -> Result<Measure> {
     let before = counts(device)?;
-    let (elapsed, done) =
+    let committed =
         abreast("commit", commits.threads, |thread| commit_for(engine, data, commits, thread))?;
     let during = counts(device)?.zip(before).map(|(now, before)| now.since(before));
     let (settle_seconds, written) = settle(engine, device, before)?;
+    let done = &committed.results;
     for (thread, done) in done.iter().enumerate() {
         let mut choice = Choice::of(commits, thread);
         for _ in 0..done.commits * commits.puts {
@@ -228,10 +235,10 @@ pub(crate) fn commits(
     };
     Ok(Measure {
         durable: (commits.mode == Mode::Durable).then_some(durable),
-        latency: latency(done.into_iter().flat_map(|done| done.nanoseconds).collect()),
+        latency: latency(done.iter().flat_map(|done| &done.nanoseconds).copied().collect()),
         settle_seconds: Some(settle_seconds),
         amplification: written.map(|bytes| bytes as f64 / payload as f64),
-        ..rate(operations, elapsed)
+        ..rate(operations, &committed)
     })
 }
 
@@ -289,19 +296,27 @@ pub(crate) fn verify(engine: &dyn Engine, data: &Data, newest: &[u32]) -> Result
     }
 }
 
-/// Runs `work` in so many threads that start together, of a name that a profiler will show. Returns
-/// the time from the first start to the last end.
+/// What threads did side by side.
+struct Abreast<T> {
+    /// From the first start to the last end.
+    elapsed: Duration,
+    /// Processor time of all threads.
+    cpu: Duration,
+    results: Vec<T>,
+}
+
+/// Runs `work` in so many threads that start together, of a name that a profiler will show.
 fn abreast<T: Send>(
     name: &str,
     threads: usize,
     work: impl Fn(usize) -> Result<T> + Sync,
-) -> Result<(Duration, Vec<T>)> {
+) -> Result<Abreast<T>> {
     let barrier = Barrier::new(threads);
     let run = |thread: usize| {
         barrier.wait();
-        let begin = Instant::now();
+        let (begin, cpu) = (Instant::now(), cpu_time());
         let result = work(thread);
-        (begin, Instant::now(), result)
+        (begin, Instant::now(), cpu_time().saturating_sub(cpu), result)
     };
     let run = &run;
     let joined: Vec<_> = thread::scope(|scope| {
@@ -313,15 +328,23 @@ fn abreast<T: Send>(
         handles.into_iter().map(thread::ScopedJoinHandle::join).collect()
     });
     let mut results = Vec::with_capacity(threads);
+    let mut cpu = Duration::ZERO;
     let (mut begin, mut end) = (None::<Instant>, None::<Instant>);
     for outcome in joined {
-        let (from, to, result) = outcome.map_err(|_| "a thread panicked")?;
+        let (from, to, busy, result) = outcome.map_err(|_| "a thread panicked")?;
         results.push(result?);
+        cpu += busy;
         begin = Some(begin.map_or(from, |begin| begin.min(from)));
         end = Some(end.map_or(to, |end| end.max(to)));
     }
     let elapsed = begin.zip(end).map(|(begin, end)| end - begin).unwrap_or_default();
-    Ok((elapsed, results))
+    Ok(Abreast { elapsed, cpu, results })
+}
+
+/// Processor time of this thread so far.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Has the engine do what it put off. Returns the seconds that took, and the bytes that the device
@@ -342,8 +365,12 @@ fn counts(device: Option<&Device>) -> Result<Option<Counts>> {
     Ok(device.map(Device::counts).transpose()?)
 }
 
-fn rate(operations: usize, elapsed: Duration) -> Measure {
-    Measure { value: operations as f64 / elapsed.as_secs_f64(), ..Measure::default() }
+fn rate<T>(operations: usize, abreast: &Abreast<T>) -> Measure {
+    Measure {
+        value: operations as f64 / abreast.elapsed.as_secs_f64(),
+        cpu_seconds: Some(abreast.cpu.as_secs_f64() / operations as f64),
+        ..Measure::default()
+    }
 }
 
 fn check_sum(found: u64, expected: u64) -> Result<()> {

@@ -15,6 +15,8 @@ struct Figures {
     median: f64,
     min: f64,
     max: f64,
+    /// Of the calling threads, for an operation.
+    cpu_seconds: Option<f64>,
     /// `None` unless the workload must be durable.
     flushes_per_commit: Option<f64>,
     /// Why the row does not count.
@@ -37,6 +39,7 @@ impl Figures {
             median: median(&values)?,
             min: *values.first()?,
             max: *values.last()?,
+            cpu_seconds: median(&sorted_values(&row.measures, |measure| measure.cpu_seconds)),
             flushes_per_commit: flushes
                 .filter(|_| commits > 0)
                 .map(|flushes| flushes as f64 / commits as f64),
@@ -54,8 +57,16 @@ pub(crate) fn table(rows: &[Row], circumstances: &Circumstances) -> String {
     push(
         &mut text,
         format_args!(
-            "\n{:24} {:9} {:12} {:>11} {:>23} {:>7} {:>7} {:>8}  notes\n",
-            "workload", "unit", "engine", "median", "min .. max", "x best", "x limit", "flush/c"
+            "\n{:24} {:9} {:12} {:>11} {:>23} {:>7} {:>7} {:>8} {:>8}  notes\n",
+            "workload",
+            "unit",
+            "engine",
+            "median",
+            "min .. max",
+            "x best",
+            "x limit",
+            "cpu/op",
+            "flush/c"
         ),
     );
     let mut last = "";
@@ -84,12 +95,13 @@ fn line(text: &mut String, row: &Row, rows: &[Row]) {
     let spread = format!("{} .. {}", short(figures.min), short(figures.max));
     let flushes = figures.flushes_per_commit.map_or("-".to_owned(), |it| format!("{it:.3}"));
     let median = short(figures.median);
+    let cpu = figures.cpu_seconds.map_or("-".to_owned(), time);
     let notes = notes(row, &figures).join("; ");
     push(
         text,
         format_args!(
             "{name:24} {unit:9} {engine:12} {median:>11} {spread:>23} {to_peer:>7} {to_limit:>7} \
-             {flushes:>8}  {notes}\n"
+             {cpu:>8} {flushes:>8}  {notes}\n"
         ),
     );
 }
@@ -147,6 +159,7 @@ fn json_row(row: &Row, rows: &[Row]) -> String {
         let times = |role| best(row, rows, role).map(|other| figures.median / other);
         members.push(("times_best_peer", number(times(Role::Peer))));
         members.push(("times_limit", number(times(Role::Limit))));
+        members.push(("cpu_seconds", exact(figures.cpu_seconds)));
         members.push(("flushes_per_commit", number(figures.flushes_per_commit)));
         members.push(("invalid", figures.invalid.map_or("null".to_owned(), |it| quoted(&it))));
     } else {
@@ -162,6 +175,7 @@ fn json_measure(measure: &Measure) -> String {
     let durable = measure.durable;
     let members = [
         ("value", number(Some(measure.value))),
+        ("cpu_seconds", exact(measure.cpu_seconds)),
         ("commits", number(durable.map(|it| it.commits as f64))),
         ("flushes_min", number(durable.map(|it| it.flushes_min as f64))),
         ("flushes", number(durable.and_then(|it| it.flushes).map(|it| it as f64))),
@@ -180,6 +194,11 @@ fn joined(members: &[(&str, String)]) -> String {
 
 fn number(value: Option<f64>) -> String {
     value.filter(|it| it.is_finite()).map_or("null".to_owned(), |it| format!("{it:.4}"))
+}
+
+/// For numbers far below one.
+fn exact(value: Option<f64>) -> String {
+    value.filter(|it| it.is_finite()).map_or("null".to_owned(), |it| format!("{it:.4e}"))
 }
 
 fn quoted(text: &str) -> String {
@@ -213,6 +232,15 @@ fn short(value: f64) -> String {
         value if value >= 1e6 => format!("{:.2}M", value / 1e6),
         value if value >= 1e4 => format!("{:.1}k", value / 1e3),
         value => format!("{value:.0}"),
+    }
+}
+
+/// A short time, in a unit that suits it.
+fn time(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 1e-6 => format!("{:.0} ns", seconds * 1e9),
+        seconds if seconds < 1e-5 => format!("{:.2} us", seconds * 1e6),
+        seconds => format!("{:.0} us", seconds * 1e6),
     }
 }
 

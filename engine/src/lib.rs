@@ -51,6 +51,11 @@ mod error;
 mod ids;
 pub mod io;
 pub mod limits;
+#[cfg(not(feature = "simulation"))]
+mod mutation;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod mutation;
 mod options;
 mod page;
 mod pager;

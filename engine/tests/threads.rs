@@ -231,9 +231,8 @@ fn closing_waits_for_the_writer_and_refuses_the_next() -> Result<()> {
     let closer = db.clone();
     let closing = thread::spawn(move || closer.close());
     let waiter = db.clone();
-    let waiting = thread::spawn(move || {
-        waiter.update(|txn| txn.bucket_mut("b")?.put("waited", "v"))
-    });
+    let waiting =
+        thread::spawn(move || waiter.update(|txn| txn.bucket_mut("b")?.put("waited", "v")));
     thread::sleep(std::time::Duration::from_millis(50));
     assert!(!closing.is_finished());
     txn.commit()?;

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Epoch;
+use crate::mutation::{self, Mutation};
 use crate::pager::{Meta, Retired};
 use crate::txn::{Claim, FileState, Root, Store, WriteTxn, WriterGuard};
 use crate::wal::Position;
@@ -117,7 +118,9 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
     };
     let moved = copier.finish();
     write_space(store, file, seal.root.epoch)?;
-    sync(store)?;
+    if !mutation::is(Mutation::MetaBeforeData) {
+        sync(store)?;
+    }
     let meta = Meta {
         page_bytes: store.memory.page_bytes(),
         database_id: file.newest.database_id,
@@ -133,6 +136,9 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
         directories: file.space.directories(),
     };
     write_meta(store, &meta)?;
+    if mutation::is(Mutation::MetaBeforeData) {
+        sync(store)?;
+    }
     file.space.committed(meta.slot());
     file.older_log = file.newest.log;
     file.newest = meta;
@@ -150,16 +156,20 @@ fn write_space(store: &Store, file: &mut FileState, epoch: Epoch) -> Result<()> 
 }
 
 fn sync(store: &Store) -> Result<()> {
+    if mutation::is(Mutation::DataNotSynced) {
+        return Ok(());
+    }
     store.memory.file().sync().map_err(|e| failed_write("sync", store, e))
 }
 
 fn write_meta(store: &Store, meta: &Meta) -> Result<()> {
     let offset = meta.slot() as u64 * store.memory.page_bytes() as u64;
-    store
-        .memory
-        .file()
-        .write_durable_at(&meta.encode(), offset)
-        .map_err(|e| failed_write("write", store, e))
+    let data = store.memory.file();
+    match mutation::is(Mutation::MetaNotSynced) {
+        true => data.write_at(&meta.encode(), offset),
+        false => data.write_durable_at(&meta.encode(), offset),
+    }
+    .map_err(|e| failed_write("write", store, e))
 }
 
 /// Space was allocated before anything was written to it, so a write that finds the disk full is

@@ -82,9 +82,9 @@ pub trait File: fmt::Debug + Send + Sync {
     fn set_len(&self, len: u64) -> Result<()>;
     /// Makes content and length durable.
     fn sync(&self) -> Result<()>;
-    /// Drops what the operating system caches of the file, so that reads see the device. Advice:
-    /// hosts without such a cache do nothing.
-    fn forget_cached(&self) -> Result<()>;
+    /// Drops what the operating system caches of the file's first `bytes`, so that reads see the
+    /// device. Advice: hosts without such a cache do nothing.
+    fn forget_cached(&self, bytes: u64) -> Result<()>;
     /// Maps the file for reading, with `reserve` bytes of address space so that growth shows in the
     /// same map. `None` where the host has no maps; the caller then reads pages by `read_at`.
     fn map(&self, reserve: usize) -> Result<Option<Region>>;

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Result};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -179,8 +180,8 @@ impl File for RealFile {
         self.file.sync_data()
     }
 
-    fn forget_cached(&self) -> Result<()> {
-        Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
+    fn forget_cached(&self, bytes: u64) -> Result<()> {
+        Ok(rustix::fs::fadvise(&self.file, 0, NonZeroU64::new(bytes), Advice::DontNeed)?)
     }
 
     fn map(&self, reserve: usize) -> Result<Option<Region>> {

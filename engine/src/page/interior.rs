@@ -77,6 +77,7 @@ impl<'a> Interior<'a> {
     }
 
     /// The index of the child that holds `key`, if any does.
+    // Always inline, or the view travels through memory: a tenth of all instructions of a get.
     #[inline(always)]
     pub(crate) fn search(self, key: &[u8]) -> usize {
         let Some(suffix) = suffix(key, self.prefix) else {
@@ -174,6 +175,12 @@ impl<'a> Interior<'a> {
         let header = Header::read(self.bytes);
         let heap = self.bytes.len().saturating_sub(header.heap_low);
         self.arrays_end() + heap.saturating_sub(header.garbage)
+    }
+
+    /// True when a separator before separator `index` would be in order.
+    pub(crate) fn admits(&self, index: usize, separator: &[u8]) -> bool {
+        let is_above = index == 0 || self.separator(index - 1).as_slice() < separator;
+        is_above && (index == self.count() || separator < self.separator(index).as_slice())
     }
 
     /// True when one more separator certainly fits, with the page otherwise as it is.

@@ -105,6 +105,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// The entry with this key.
+    // Always inline, or the view travels through memory: a tenth of all instructions of a get.
     #[inline(always)]
     pub(crate) fn find(self, key: &[u8]) -> Option<Entry<'a>> {
         // A key without the prefix gets lost among the heads: the whole key is compared below.

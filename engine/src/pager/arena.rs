@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{Epoch, PageId};
+use crate::mutation::{self, Mutation};
 
 /// Pages that a tree no longer reaches from epoch `freed` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub(crate) struct Retired {
 impl Retired {
     /// True when one of the readers' epochs can reach the pages.
     pub(crate) fn is_pinned(&self, readers: &[Epoch]) -> bool {
-        readers.iter().any(|&reader| self.born <= reader && reader < self.freed)
+        let reaches = |&reader: &Epoch| self.born <= reader && reader < self.freed;
+        readers.iter().any(reaches) && !mutation::is(Mutation::PageReusedUnderReader)
     }
 }
 
@@ -42,15 +44,20 @@ pub(crate) struct Arena {
     pages_max: u32,
     /// Pages handed out and not yet freed, the waiting ones included.
     used: u32,
-    /// In order of `freed`.
     waiting: Vec<Retired>,
+    /// So many waiting pages are worth a look at who still needs them: twice what the last look
+    /// left, so that pages which cannot go yet are not looked at for each commit.
+    worth_a_look: usize,
 }
+
+/// Fewer waiting pages than this are never worth a look at the reader table.
+const WAITING_MIN: usize = 64;
 
 impl Arena {
     /// An empty arena of at most `pages_max` pages.
     pub(crate) fn new(pages_max: u32) -> Arena {
         let (singles, runs, waiting) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Arena { singles, runs, fresh: 0, pages_max, used: 0, waiting }
+        Arena { singles, runs, fresh: 0, pages_max, used: 0, waiting, worth_a_look: WAITING_MIN }
     }
 
     /// Takes `count` adjoining pages; `None` when the arena has no such room.
@@ -103,6 +110,12 @@ impl Arena {
             keep
         });
         self.waiting = waiting;
+        self.worth_a_look = (2 * self.waiting.len()).max(WAITING_MIN);
+    }
+
+    /// True when so much waits that [`Arena::reclaim`] is worth its cost.
+    pub(crate) fn wants_reclaim(&self) -> bool {
+        self.waiting.len() >= self.worth_a_look
     }
 
     /// Joins adjoining free pages and gives the tail beyond `keep` pages back: the caller releases

@@ -33,6 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, Lsn, TxnId};
 use crate::io::File;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN};
+use crate::mutation::{self, Mutation};
 use crate::page::BucketRecord;
 use crate::wal::Position;
 
@@ -78,7 +79,7 @@ pub(crate) struct Meta {
 impl Meta {
     /// Which of the two meta pages this checkpoint is written to.
     pub(crate) fn slot(&self) -> usize {
-        usize::from(self.checkpoint & 1 == 1)
+        usize::from(self.checkpoint & 1 == 1 || mutation::is(Mutation::NewestMetaOverwritten))
     }
 
     /// The page, without the zeros that follow in pages over 4 KiB.

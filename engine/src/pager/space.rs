@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
+use crate::mutation::{self, Mutation};
 
 use super::arena::Retired;
 use super::memory::PageMemory;
@@ -211,7 +212,9 @@ impl SpaceMap {
                 let (index, bit) = (page / geometry.group_pages(), page % geometry.group_pages());
                 let group = self.groups.get_mut(&index).expect("invariant: just loaded");
                 assert!(is_set(&group.current, bit), "page {page} is freed twice");
-                clear(&mut group.current, bit);
+                if !mutation::is(Mutation::FreedPageLost) {
+                    clear(&mut group.current, bit);
+                }
                 set(&mut group.held, bit);
                 group.dirty = true;
                 self.entries[index as usize].free += 1;
@@ -417,23 +420,25 @@ fn clear(words: &mut [u64], bit: u32) {
 }
 
 fn is_busy(group: &Group, bit: u32) -> bool {
-    let Group { current, metas, held, .. } = group;
-    [current, &metas[0], &metas[1], held].iter().any(|words| is_set(words, bit))
+    busy_word(group, bit as usize / 64) >> (bit % 64) & 1 == 1
+}
+
+/// The pages of one word of the bitmaps that may not be handed out.
+fn busy_word(group: &Group, index: usize) -> u64 {
+    let word = |words: &Vec<u64>| words.get(index).copied().unwrap_or(0);
+    let needed = word(&group.metas[0]) | word(&group.metas[1]);
+    let needed = if mutation::is(Mutation::PageReusedBeforeMeta) { 0 } else { needed };
+    word(&group.current) | needed | word(&group.held)
 }
 
 /// Adds the extents of pages that nobody needs, `end` pages of the group from `start` on.
 fn collect_free(group: &Group, start: u32, end: u32, extents: &mut Vec<Extent>) {
-    let word_at = |words: &Vec<u64>, index: usize| words.get(index).copied().unwrap_or(0);
     let mut open: Option<Extent> = None;
     let mut bit = 0;
     while bit < end {
         let index = bit as usize / 64;
-        let busy = word_at(&group.current, index)
-            | word_at(&group.metas[0], index)
-            | word_at(&group.metas[1], index)
-            | word_at(&group.held, index);
         // What is left of the word, as a run of equal bits.
-        let rest = busy >> (bit % 64);
+        let rest = busy_word(group, index) >> (bit % 64);
         let taken = rest & 1 == 1;
         let same = if taken { rest.trailing_ones() } else { rest.trailing_zeros() };
         let count = same.min(64 - bit % 64).min(end - bit);

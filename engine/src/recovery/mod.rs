@@ -7,8 +7,8 @@
 //! Invariants:
 //! 1. Nothing is written before the lock is held, and nothing in a directory that holds something
 //!    else.
-//! 2. What is read is on the device: files are synced, and the system's cache of them dropped,
-//!    before anything in them is believed.
+//! 2. What is believed is on the device: before the meta pages and the log are read, their files
+//!    are synced and the system's cache of them is dropped.
 //! 3. Opening twice gives the same content; opening that is cut short harms nothing.
 
 mod replay;
@@ -21,6 +21,8 @@ use std::sync::OnceLock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Epoch;
 use crate::io::{File, Host, Lock, OpenMode};
+use crate::limits::PAGE_BYTES_MAX;
+use crate::mutation::{self, Mutation};
 use crate::options::Options;
 use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
 use crate::sync::Mutex;
@@ -28,7 +30,7 @@ use crate::txn::{
     Clock, CommitQueue, FileState, Gauges, Published, Readers, Root, Signals, Store, Writer,
     WriterSeat,
 };
-use crate::wal::{Position, Sequence, Wal, WalOptions};
+use crate::wal::{Position, ReplayRange, Sequence, Wal, WalOptions};
 use std::sync::Arc;
 
 /// The data file's name within the directory.
@@ -53,9 +55,18 @@ pub(crate) fn open(host: Arc<dyn Host>, dir: &Path, options: Options) -> Result<
     let mode = if options.read_only { OpenMode::Read } else { OpenMode::ReadWrite };
     let file = host.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
     if !options.read_only {
-        file.sync().map_err(|e| Error::io("sync", &path, e))?;
+        // Whoever renamed the data file, this process or one that was killed, its name is durable
+        // before anything is built on it.
+        if !mutation::is(Mutation::DatabaseNameNotSynced) {
+            host.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        }
+        if !mutation::is(Mutation::RecoveryNotSynced) {
+            file.sync().map_err(|e| Error::io("sync", &path, e))?;
+        }
     }
-    file.forget_cached().map_err(|e| Error::io("read", &path, e))?;
+    // Only the meta pages: what they reach was durable before they were written, and dropping the
+    // whole file's cache would make every open a cold start.
+    file.forget_cached(2 * PAGE_BYTES_MAX as u64).map_err(|e| Error::io("read", &path, e))?;
     let (newest, other) = read_metas(&*file, &path)?;
     check_shape(&*file, &path, &newest, &options)?;
     let store = assemble(host, dir, file, &newest, other.as_ref(), options, lock)?;
@@ -112,14 +123,17 @@ fn list(host: &dyn Host, dir: &Path) -> Result<Vec<String>> {
     host.list(dir).map_err(|e| Error::io("read", dir, e))
 }
 
-/// Makes the directory and its name durable.
+/// Makes the directory, its name not yet durable.
 fn make_dir(host: &dyn Host, dir: &Path) -> Result<()> {
     match host.create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(Error::io("create", dir, error));
+            Err(Error::io("create", dir, error))
         }
-        _ => {}
+        _ => Ok(()),
     }
+}
+
+fn sync_parent(host: &dyn Host, dir: &Path) -> Result<()> {
     let parent = match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -140,6 +154,7 @@ fn take_lock(host: &dyn Host, dir: &Path, options: &Options) -> Result<Option<Bo
     }
 }
 
+/// The name that the data file gets last is not yet durable.
 fn create_if_missing(host: &Arc<dyn Host>, dir: &Path, options: &Options) -> Result<()> {
     let names = list(&**host, dir)?;
     if names.iter().any(|name| name == DATA) {
@@ -149,6 +164,10 @@ fn create_if_missing(host: &Arc<dyn Host>, dir: &Path, options: &Options) -> Res
     if names.iter().any(|name| name == DATA_NEW) {
         remove_unfinished(host, dir, names.iter().any(|name| name == LOG))?;
     }
+    // Whoever made the directory may have died before its name was durable.
+    if !mutation::is(Mutation::DirectoryNotSynced) {
+        sync_parent(&**host, dir)?;
+    }
     let database_id = u128::from(host.random()) << 64 | u128::from(host.random());
     let database_id = database_id.to_le_bytes();
     create_data_file(&**host, &new, options.new_page_bytes(), database_id)?;
@@ -157,8 +176,7 @@ fn create_if_missing(host: &Arc<dyn Host>, dir: &Path, options: &Options) -> Res
     Wal::create(Arc::clone(host), &log, database_id, wal_options(options))?;
     // The log's name must be durable before the data file's: a data file without a log is damage.
     sync_dir()?;
-    host.rename(&new, &path).map_err(|e| Error::io("rename", &new, e))?;
-    sync_dir()
+    host.rename(&new, &path).map_err(|e| Error::io("rename", &new, e))
 }
 
 /// Removes what a creation that was cut short left behind: the log first, so that a log without a
@@ -262,17 +280,17 @@ fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
     let mut replay = replay::Replay::begin(store, newest)?;
     let log = store.dir.join(LOG);
     let Meta { database_id, log: from, clean, .. } = *newest;
+    let range = ReplayRange { keep: store.file_state.lock().older_log, from, clean };
     if store.options.read_only {
         let mut apply = |position: Position, record: &[u8]| replay.apply(position, record);
-        Wal::read_only(&*store.host, &log, database_id, from, clean, &mut apply)?;
+        Wal::read_only(&*store.host, &log, database_id, range, &mut apply)?;
         return replay.finish();
     }
     let wal = Wal::open(
         Arc::clone(&store.host),
         &log,
         database_id,
-        from,
-        clean,
+        range,
         wal_options(&store.options),
         &mut |position, record| replay.apply(position, record),
     )?;

@@ -5,6 +5,7 @@
 //! 2. Nothing is visible before all of it is replayed.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutation::{self, Mutation};
 use crate::pager::Meta;
 use crate::txn::{RecordReader, Store, WriteTxn};
 use crate::wal::Position;
@@ -34,7 +35,9 @@ impl<'a> Replay<'a> {
             return Err(self.damaged(end, found));
         }
         self.txn.return_to(1)?;
-        self.store.clock.advance(reader.time_ms);
+        if !mutation::is(Mutation::ClockNotReplayed) {
+            self.store.clock.advance(reader.time_ms);
+        }
         while let Some(operation) = reader.next().map_err(|found| self.damaged(end, found))? {
             self.txn.apply(operation).map_err(|error| match error.kind() {
                 ErrorKind::Corrupt(_) | ErrorKind::Full { .. } | ErrorKind::Io { .. } => error,

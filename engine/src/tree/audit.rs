@@ -215,13 +215,26 @@ mod tests {
     }
 
     #[test]
-    fn a_key_on_the_wrong_side_of_a_separator_is_found() {
+    fn a_key_right_of_its_separator_is_found() {
         let (mut store, tree, leaves) = tree();
         let first = Leaf::new(store.page(leaves[2]).unwrap()).key(0).to_vec();
         let mut leaf = LeafMut::new(store.page_mut(leaves[1].id, 1));
         leaf.remove(0);
         let index = leaf.view().count();
         assert!(leaf.insert(index, &entry(&first)));
+        assert!(verdict(&store, &tree).contains("expected keys above"));
+    }
+
+    #[test]
+    fn a_key_left_of_its_separator_is_found() {
+        let (mut store, tree, leaves) = tree();
+        let mut left = LeafMut::new(store.page_mut(leaves[1].id, 1));
+        let last = left.view().count() - 1;
+        let key = left.view().key(last).to_vec();
+        left.remove(last);
+        let mut right = LeafMut::new(store.page_mut(leaves[2].id, 1));
+        right.remove(1);
+        assert!(right.insert(0, &entry(&key)));
         assert!(verdict(&store, &tree).contains("expected keys above"));
     }
 

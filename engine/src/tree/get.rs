@@ -112,7 +112,7 @@ mod tests {
         for shape in SHAPES {
             let mut random = Random(3);
             let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
-            let mut keys: Vec<Vec<u8>> = (0..if cfg!(miri) { 30 } else { 2000 })
+            let mut keys: Vec<Vec<u8>> = (0..if cfg!(miri) { 8 } else { 2000 })
                 .map(|_| shape.key(&mut random, 4096))
                 .collect();
             let mut builder = LeafBuilder::new();

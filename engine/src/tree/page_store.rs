@@ -12,6 +12,7 @@ use super::pages::{Pages, PagesMut, Root};
 use crate::codec::crc32;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
+use crate::page::header::born;
 use crate::page::overflow::run_value;
 
 /// Pages in memory.
@@ -53,6 +54,7 @@ impl PageStore {
         for slot in &mut self.slots {
             match slot.state {
                 State::Owned => {
+                    assert_eq!(born(&slot.bytes), self.epoch);
                     slot.state = State::Sealed;
                     slot.crc = crc32(&slot.bytes);
                 }

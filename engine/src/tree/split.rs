@@ -43,7 +43,8 @@ pub(super) fn split_leaf<P: PagesMut>(
         None => (stored, place.unwrap_or_else(|index| index).max(1), false),
     };
     let separator = shortest_separator(sequence.key(cut - 1), sequence.key(cut)).to_vec();
-    let mut spare = Spare::reserve(pages, path, &separator)?;
+    let has_room = check_above(pages, path, &separator)?;
+    let mut spare = Spare::reserve(pages, path, has_room)?;
     let fresh = spare.take();
     let (left, right) = match edge {
         Edge::Left => (fresh, path.leaf().id),
@@ -106,6 +107,32 @@ fn raise<P: PagesMut>(
     spare.give_back(pages)
 }
 
+/// Holds the pages above a split against each other, before anything is changed: each may be valid
+/// and yet be in the wrong place. True when the page right above the leaf has room for `separator`.
+fn check_above<P: PagesMut>(pages: &P, path: &Path, separator: &[u8]) -> Result<bool> {
+    let Some(mut depth) = path.depth.checked_sub(1) else {
+        return Ok(false);
+    };
+    let above = path.step(depth);
+    let mut page = Interior::new(pages.page(above.page)?);
+    let has_room = page.has_room_for(separator);
+    let mut is_in_order = page.admits(above.index, separator);
+    while !has_room && is_in_order && depth > 0 {
+        depth -= 1;
+        let above = path.step(depth);
+        let parent = Interior::new(pages.page(above.page)?);
+        let ends = [0, page.count().saturating_sub(1)];
+        is_in_order = page.count() == 0
+            || ends.iter().all(|index| parent.admits(above.index, &page.separator(*index)));
+        page = parent;
+    }
+    if is_in_order {
+        return Ok(has_room);
+    }
+    let expected = "separators that bound what is below them";
+    Err(pages.damaged(path.step(depth).page, expected, "others".into()))
+}
+
 /// Fresh pages, allocated before a change so that none fails in its midst.
 struct Spare {
     pages: Vec<PageId>,
@@ -113,13 +140,7 @@ struct Spare {
 
 impl Spare {
     /// The pages that a split of the leaf at the end of `path` can need.
-    fn reserve<P: PagesMut>(pages: &mut P, path: &Path, separator: &[u8]) -> Result<Spare> {
-        let has_room = match path.depth.checked_sub(1) {
-            Some(above) => {
-                Interior::new(pages.page(path.step(above).page)?).has_room_for(separator)
-            }
-            None => false,
-        };
+    fn reserve<P: PagesMut>(pages: &mut P, path: &Path, has_room: bool) -> Result<Spare> {
         // Without room right above it is not worth finding out how far up the splits will go.
         let count = if has_room { 1 } else { 1 + path.depth + 1 };
         if !has_room && path.depth + 2 > TREE_HEIGHT_MAX {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TxnId;
+use crate::mutation::{self, Mutation};
 use crate::wal::Sequence;
 use std::sync::Arc;
 
@@ -96,6 +97,9 @@ impl Future for Commit {
 impl Store {
     /// Blocks until the record is durable and its root published; leads the flush if nobody does.
     pub(crate) fn wait_durable(&self, sequence: Sequence) -> Result<()> {
+        if mutation::is(Mutation::AcknowledgedBeforeSync) {
+            return Ok(());
+        }
         let publish = |durable, end| self.publish(durable, end);
         self.wal()?.wait(sequence, &publish).map_err(|error| self.note_log_failure(error))
     }
@@ -145,17 +149,17 @@ impl WriteTxn {
         let expected = Sequence(self.pages.writer.sequence.0 + 1);
         // Queued first: once it is appended, another thread may flush and publish it at any time.
         store.queue.lock().unpublished.push_back((expected, root));
-        let appended = match wal.append(&bytes) {
+        let appended = match wal.append_joining(&bytes) {
             Ok(appended) => appended,
             Err(error) => {
                 store.queue.lock().unpublished.pop_back();
                 return Err(store.note_log_failure(error));
             }
         };
-        assert_eq!(appended, expected, "the log counts records as the writer does");
+        assert_eq!(appended.sequence, expected, "the log counts records as the writer does");
         store.gauges.appended_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.pages.writer.record = bytes;
-        self.advance(root, false);
+        self.advance(root, appended.joined);
         Ok(expected)
     }
 
@@ -209,8 +213,7 @@ impl WriteTxn {
 
     /// Frees what readers have left, when enough waits to be worth a look at the reader table.
     fn reclaim_some(&mut self) {
-        const WAITING_PAGES: usize = 64;
-        if self.pages.writer.arena.waiting().len() >= WAITING_PAGES {
+        if self.pages.writer.arena.wants_reclaim() {
             let store = Arc::clone(self.store());
             store.reclaim(&mut self.pages.writer.arena);
         }

@@ -12,6 +12,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::PageRef;
 use crate::limits::{self, BUCKET_DEPTH_MAX, VALUE_BYTES_MAX, key_bytes_max};
+use crate::mutation::{self, Mutation};
 use crate::page::{self, BucketRecord, Entry, Leaf, LeafBuilder, Payload, overflow};
 use crate::tree::{self, Pages, PagesMut, Replaced, ReplacedPayload, Tree};
 
@@ -306,6 +307,7 @@ impl WriteTxn {
             Operation::Delete { key } => self.delete(key).map(|_| ()),
             Operation::Create { name } => self.create(name),
             Operation::Drop { name } => self.drop_bucket_here(name),
+            Operation::Sequence { .. } if mutation::is(Mutation::SequenceNotReplayed) => Ok(()),
             Operation::Sequence { number } => self.set_sequence(number),
         }
     }

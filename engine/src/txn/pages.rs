@@ -7,6 +7,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
+use crate::mutation::{self, Mutation};
 use crate::page::header::{Header, set_born};
 use crate::pager::{PageMemory, Retired};
 use crate::tree::{Pages, PagesMut};
@@ -51,7 +52,9 @@ impl TxnPages {
     /// Frees everything that was allocated.
     pub(crate) fn roll_back(&mut self) {
         for (index, count) in std::mem::take(&mut self.allocated) {
-            self.writer.arena.free(index, count);
+            if !mutation::is(Mutation::RolledBackPageLost) {
+                self.writer.arena.free(index, count);
+            }
         }
         self.spare.clear();
         self.spare_runs.clear();

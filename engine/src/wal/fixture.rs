@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Position, Sequence, Wal, WalOptions};
+use super::{Position, ReplayRange, Sequence, Wal, WalOptions};
 use crate::error::Result;
 use crate::io::sim::{Fault, FaultPlan, OpKind, SimDisk, errno};
 use crate::limits::WAL_SEGMENT_BYTES_MIN;
@@ -39,7 +39,7 @@ pub(super) fn open(disk: &SimDisk, from: Position) -> Result<(Wal, Vec<Vec<u8>>)
         records.push(record.to_vec());
         Ok(())
     };
-    let wal = Wal::open(Arc::new(disk.clone()), dir(), ID, from, false, SMALL, &mut replay)?;
+    let wal = Wal::open(Arc::new(disk.clone()), dir(), ID, range(from, false), SMALL, &mut replay)?;
     Ok((wal, records))
 }
 
@@ -80,4 +80,9 @@ pub(super) fn pseudo_random(mut seed: u64) -> impl FnMut(u64) -> u64 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     }
+}
+
+/// All of the log from a position on.
+pub(super) fn range(from: Position, clean: bool) -> ReplayRange {
+    ReplayRange { keep: from, from, clean }
 }

@@ -28,7 +28,7 @@ use std::io;
 use std::path::Path;
 use std::task::{Poll, Waker};
 
-use super::Sequence;
+use super::{Appended, Sequence};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -216,13 +216,19 @@ impl Group {
     }
 
     /// Adds a record to the pending group. Copies it, and never waits for a write.
-    pub(super) fn append(&self, record: &[u8]) -> Result<Sequence> {
+    pub(super) fn append_joining(&self, record: &[u8]) -> Result<Appended> {
         let mut state = self.state.lock();
         state.check_poison()?;
         state.appended = Sequence(state.appended.0 + 1);
-        let sequence = state.appended;
+        let (sequence, joined) = (state.appended, state.pending.load().records > 0);
         state.pending.push(record, sequence);
-        Ok(sequence)
+        Ok(Appended { sequence, joined })
+    }
+
+    /// [`Group::append_joining`] for tests that need the number alone.
+    #[cfg(test)]
+    pub(super) fn append(&self, record: &[u8]) -> Result<Sequence> {
+        self.append_joining(record).map(|appended| appended.sequence)
     }
 
     /// Returns when the record is durable and published; leads when nobody does.

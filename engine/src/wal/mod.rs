@@ -58,6 +58,16 @@ pub(crate) const WAL_SPARES_MAX: usize = 4;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(crate) struct Sequence(pub(crate) u64);
 
+/// A record that was added to a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Appended {
+    /// The record's number.
+    pub(crate) sequence: Sequence,
+    /// True when the record before it is in the same group: both become durable in one flush, and
+    /// only the last record of a group is ever published.
+    pub(crate) joined: bool,
+}
+
 /// A place between two frames: where the next frame starts, or would start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Position {
@@ -73,6 +83,17 @@ impl Position {
     /// Where the log of a new database starts.
     pub(crate) const START: Position =
         Position { segment: 1, offset: WAL_BLOCK_BYTES as u64, lsn: Lsn(1) };
+}
+
+/// What of the log an opening needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ReplayRange {
+    /// Segments from that of this position on are kept: an older checkpoint may need them.
+    pub(crate) keep: Position,
+    /// Records from here on are replayed.
+    pub(crate) from: Position,
+    /// True when the log was closed with `from` at its end.
+    pub(crate) clean: bool,
 }
 
 /// How large segments grow, and how many are kept ready.
@@ -148,12 +169,11 @@ impl Wal {
         host: Arc<dyn Host>,
         dir: &Path,
         database_id: [u8; 16],
-        from: Position,
-        clean: bool,
+        range: ReplayRange,
         options: WalOptions,
         replay: Replay<'_>,
     ) -> Result<Wal> {
-        let request = recover::Request { dir, database_id, from, clean, read_only: false };
+        let request = recover::Request { dir, database_id, range, read_only: false };
         let segments = recover::recover(&*host, &request, replay)?;
         Ok(Wal::new(Log::new(host, dir, database_id, options, segments)))
     }
@@ -164,11 +184,10 @@ impl Wal {
         host: &dyn Host,
         dir: &Path,
         database_id: [u8; 16],
-        from: Position,
-        clean: bool,
+        range: ReplayRange,
         replay: Replay<'_>,
     ) -> Result<Position> {
-        let request = recover::Request { dir, database_id, from, clean, read_only: true };
+        let request = recover::Request { dir, database_id, range, read_only: true };
         recover::recover(host, &request, replay).map(|segments| segments.end())
     }
 
@@ -203,9 +222,15 @@ impl Wal {
         self.log.promise(flying.saturating_add(apart))
     }
 
-    /// Adds a record to the pending group and returns its number. Never touches the disk; the
-    /// record is written when somebody waits for it or flushes.
-    pub(crate) fn append(&self, record: &[u8]) -> Result<Sequence> {
+    /// Adds a record to the pending group. Never touches the disk; the record is written when
+    /// somebody waits for it or flushes.
+    pub(crate) fn append_joining(&self, record: &[u8]) -> Result<Appended> {
+        self.group.append_joining(record)
+    }
+
+    /// [`Wal::append_joining`] for tests that need the number alone.
+    #[cfg(test)]
+    fn append(&self, record: &[u8]) -> Result<Sequence> {
         self.group.append(record)
     }
 

@@ -32,20 +32,18 @@ use std::sync::Arc;
 use super::reader::{Scan, Step, Window, frame_at};
 use super::record::{BLOCK, FORMAT_VERSION, Flaw, FoundHeader, FrameHeader, SegmentHeader};
 use super::segment::{self, Live, SegmentFile, Segments};
-use super::{Position, Replay, WalStats};
+use super::{Position, Replay, ReplayRange, WalStats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Lsn;
 use crate::io::{Host, OpenMode, Region};
 use crate::limits::{WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_MIN};
+use crate::mutation::{self, Mutation};
 
 /// What to recover.
 pub(super) struct Request<'a> {
     pub(super) dir: &'a Path,
     pub(super) database_id: [u8; 16],
-    /// Where replay starts.
-    pub(super) from: Position,
-    /// True when the log was closed with `from` at its end.
-    pub(super) clean: bool,
+    pub(super) range: ReplayRange,
     /// True when nothing at all may be changed: no file synced, none removed.
     pub(super) read_only: bool,
 }
@@ -58,7 +56,9 @@ struct Files {
     blank: Vec<SegmentFile>,
     /// True when one of the blank files is not zeros.
     damaged: Option<PathBuf>,
-    /// Segments before that of the position.
+    /// Segments before that of the position, which an older checkpoint needs, in their order.
+    kept: Vec<Live>,
+    /// Segments that nobody needs.
     old: Vec<SegmentFile>,
 }
 
@@ -73,10 +73,10 @@ pub(super) fn recover(
     let mode = if request.read_only { OpenMode::Read } else { OpenMode::ReadWrite };
     let opened = open_files(host, &listing.segments, mode)?;
     let mut end = None;
-    if request.clean {
+    if request.range.clean {
         let files = read_headers(&opened, request)?;
         if files.damaged.is_none() && files.live.len() == 1 {
-            end = Some((request.from, files));
+            end = Some((request.range.from, files));
         }
     }
     let (end, files) = match end {
@@ -93,7 +93,8 @@ pub(super) fn recover(
     for path in useless.filter(|_| !request.read_only) {
         host.remove_file(path).map_err(|error| Error::io("remove", path, error))?;
     }
-    let mut live = VecDeque::from(files.live);
+    let mut live = VecDeque::from(files.kept);
+    live.extend(files.live);
     let last = live.back_mut().expect("invariant: the segment of the position was found");
     last.end = end.offset;
     Ok(Segments {
@@ -127,17 +128,23 @@ fn open_files(
 
 /// Makes sure that what will be read is what the device holds.
 fn settle(opened: &[SegmentFile]) -> Result<()> {
-    for segment in opened {
+    for segment in opened.iter().filter(|_| !mutation::is(Mutation::RecoveryNotSynced)) {
         let failed = |error| Error::io("sync", &segment.path, error);
         segment.file.sync().map_err(failed)?;
-        segment.file.forget_cached().map_err(failed)?;
+        segment.file.forget_cached(segment.bytes).map_err(failed)?;
     }
     Ok(())
 }
 
 /// Reads the header of every file, and refuses what cannot be one log.
 fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> {
-    let mut files = Files { live: Vec::new(), blank: Vec::new(), damaged: None, old: Vec::new() };
+    let mut files = Files {
+        live: Vec::new(),
+        blank: Vec::new(),
+        damaged: None,
+        kept: Vec::new(),
+        old: Vec::new(),
+    };
     let block = Region::heap(WAL_BLOCK_BYTES);
     for segment in opened {
         segment
@@ -147,11 +154,14 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
         match SegmentHeader::decode(block.bytes(0, WAL_BLOCK_BYTES)) {
             FoundHeader::Valid(header) => {
                 check_header(segment, &header, request)?;
-                match header.number < request.from.segment {
-                    true => files.old.push(segment.clone()),
-                    false => {
-                        files.live.push(Live { segment: segment.clone(), header, end: BLOCK });
-                    }
+                let (number, bytes) = (header.number, header.bytes);
+                let live = |end| Live { segment: segment.clone(), header, end };
+                if number >= request.range.from.segment {
+                    files.live.push(live(BLOCK));
+                } else if number >= request.range.keep.segment {
+                    files.kept.push(live(bytes));
+                } else {
+                    files.old.push(segment.clone());
                 }
             }
             FoundHeader::Version(found) => return Err(other_version(&segment.path, found)),
@@ -163,6 +173,7 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
         }
     }
     files.live.sort_by_key(|live| live.header.number);
+    files.kept.sort_by_key(|live| live.header.number);
     check_order(&files, request)?;
     Ok(files)
 }
@@ -183,7 +194,7 @@ fn check_header(
     let whole = header.bytes <= segment.bytes
         && header.bytes >= WAL_SEGMENT_BYTES_MIN
         && header.bytes.is_multiple_of(BLOCK);
-    if !whole && header.number >= request.from.segment {
+    if !whole && header.number >= request.range.from.segment {
         let expected = format!("{} bytes", header.bytes);
         let found = format!("{} bytes", segment.bytes);
         return Err(Error::corrupt(&segment.path, segment.bytes / BLOCK, expected, found));
@@ -202,7 +213,7 @@ fn other_version(path: &Path, found: u32) -> Error {
 
 /// The live segments have different numbers, rising LSNs, and start with that of the position.
 fn check_order(files: &Files, request: &Request<'_>) -> Result<()> {
-    let from = request.from;
+    let from = request.range.from;
     let holds = |live: &Live| {
         live.header.number == from.segment
             && live.header.first_lsn <= from.lsn
@@ -244,7 +255,7 @@ fn check_order(files: &Files, request: &Request<'_>) -> Result<()> {
 /// Replays every record behind the position and returns where the log ends.
 fn replay_all(files: &mut Files, request: &Request<'_>, replay: Replay<'_>) -> Result<Position> {
     let live = files.live.iter().cloned().map(Arc::new).collect();
-    let mut scan = Scan::new(live, request.from);
+    let mut scan = Scan::new(live, request.range.from);
     let flaw = loop {
         match scan.step(None)? {
             Step::End(flaw) => break flaw,
@@ -320,7 +331,7 @@ fn damage(scan: &Scan, flaw: Flaw, later: Lsn, path: &Path, offset: u64) -> Erro
 mod tests {
     use super::super::Wal;
     use super::super::fixture::{
-        ID, SMALL, commit, create, damage, dir, fail_at, files, nothing, open, pseudo_random,
+        ID, SMALL, commit, create, damage, dir, fail_at, files, nothing, open, pseudo_random, range,
     };
     use super::super::record::Splitter;
     use super::*;
@@ -578,8 +589,7 @@ mod tests {
             Arc::new(disk),
             dir(),
             [1; 16],
-            Position::START,
-            false,
+            range(Position::START, false),
             SMALL,
             &mut |_, _| Ok(()),
         );
@@ -634,12 +644,18 @@ mod tests {
         let open_clean = |from: Position| {
             let mut count = 0;
             disk.reset_stats();
-            let wal =
-                Wal::open(Arc::new(disk.clone()), dir(), ID, from, true, SMALL, &mut |_, _| {
+            let wal = Wal::open(
+                Arc::new(disk.clone()),
+                dir(),
+                ID,
+                range(from, true),
+                SMALL,
+                &mut |_, _| {
                     count += 1;
                     Ok(())
-                })
-                .unwrap();
+                },
+            )
+            .unwrap();
             assert_eq!(wal.end(), end);
             let stats = disk.stats();
             (count, stats.bytes_read, stats.syncs + stats.writes + stats.removes)
@@ -662,7 +678,8 @@ mod tests {
             found.push(record.to_vec());
             Ok(())
         };
-        let end = Wal::read_only(&disk, dir(), ID, Position::START, false, &mut replay).unwrap();
+        let end =
+            Wal::read_only(&disk, dir(), ID, range(Position::START, false), &mut replay).unwrap();
         assert_eq!((found, disk.contents()), (records, before));
         let stats = disk.stats();
         assert_eq!((stats.syncs, stats.writes, stats.durable_writes, stats.removes), (0, 0, 0, 0));

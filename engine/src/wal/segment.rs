@@ -35,6 +35,7 @@ use crate::io::{File, Host, OpenMode, Region};
 use crate::limits::{
     WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_FIRST, WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
 };
+use crate::mutation::{self, Mutation};
 
 const SUFFIX: &str = ".wal";
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -118,6 +119,9 @@ impl Segments {
 
     /// Takes the largest spare, the oldest of those: fewer changes of segment.
     pub(super) fn take_spare(&mut self) -> Option<SegmentFile> {
+        if mutation::is(Mutation::LogRecycledEarly) && self.live.len() > 1 {
+            return self.live.pop_front().map(|live| live.segment);
+        }
         let key = |spare: &SegmentFile| (spare.bytes, std::cmp::Reverse(spare.file_number));
         let best = (0..self.spares.len()).max_by_key(|index| key(&self.spares[*index]))?;
         Some(self.spares.swap_remove(best))
@@ -199,7 +203,9 @@ pub(super) fn prepare(
     let path = dir.join(format!("{file_number:016x}{SUFFIX}"));
     let made = fill(host, &temporary, bytes).and_then(|file| {
         host.rename(&temporary, &path).map_err(|error| Error::io("rename", &temporary, error))?;
-        sync_dir(host, dir)?;
+        if !mutation::is(Mutation::SegmentNameNotSynced) {
+            sync_dir(host, dir)?;
+        }
         Ok(SegmentFile { path: path.clone(), file, file_number, bytes })
     });
     if made.is_err() {
@@ -235,10 +241,11 @@ pub(super) fn write_header(segment: &SegmentFile, header: &SegmentHeader) -> Res
     header.encode(block.bytes_mut(0, WAL_BLOCK_BYTES));
     let bytes = block.bytes(0, WAL_BLOCK_BYTES);
     assert!(header.bytes == segment.bytes, "a header tells the length of its file");
-    segment
-        .file
-        .write_durable_at(bytes, 0)
-        .map_err(|error| Error::io("write", &segment.path, error))
+    match mutation::is(Mutation::SegmentHeaderNotSynced) {
+        true => segment.file.write_at(bytes, 0),
+        false => segment.file.write_durable_at(bytes, 0),
+    }
+    .map_err(|error| Error::io("write", &segment.path, error))
 }
 
 /// Removes files and makes that durable. Tries all, and returns the first failure.

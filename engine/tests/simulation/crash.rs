@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use bristlecone::io::Host;
 use bristlecone::io::sim::{CrashImages, SimDisk, Trace};
-use bristlecone::{Db, Durability, Options, Result, Snapshot};
+use bristlecone::{Db, Durability, Options, Result, Snapshot, WriteTxn};
 
 use super::compare::{assert_same, assert_sound};
 use super::ordering::Ordering;
@@ -41,6 +41,8 @@ enum Mark {
     Begun(u64),
     /// The transaction of this number is durable for sure.
     Acknowledged(u64),
+    /// The database may have read this time.
+    Clock(u64),
     /// Opening is done.
     Opened,
 }
@@ -50,6 +52,7 @@ impl Mark {
         match self {
             Mark::Begun(txn) => txn << 2,
             Mark::Acknowledged(txn) => txn << 2 | 1,
+            Mark::Clock(now_ms) => now_ms << 2 | 3,
             Mark::Opened => 2,
         }
     }
@@ -58,6 +61,7 @@ impl Mark {
         match tag & 3 {
             0 => Mark::Begun(tag >> 2),
             1 => Mark::Acknowledged(tag >> 2),
+            3 => Mark::Clock(tag >> 2),
             _ => Mark::Opened,
         }
     }
@@ -65,10 +69,10 @@ impl Mark {
 
 /// One committed state; its place in the list is its transaction's number.
 #[derive(Clone)]
-struct Version {
-    root: Arc<Tree>,
+pub(super) struct Version {
+    pub(super) root: Arc<Tree>,
     /// When its transaction began.
-    time_ms: u64,
+    pub(super) time_ms: u64,
 }
 
 /// What was done.
@@ -97,9 +101,9 @@ pub(crate) fn place() -> (u64, usize, u64) {
 pub(crate) struct CrashHistory {
     random: Random,
     pub(crate) shape: Shape,
-    options: Options,
-    disk: SimDisk,
-    versions: Vec<Version>,
+    pub(super) options: Options,
+    pub(super) disk: SimDisk,
+    pub(super) versions: Vec<Version>,
     acknowledged: u64,
     /// The revision that an earlier recovery of this very disk found.
     settled: Option<u64>,
@@ -108,6 +112,22 @@ pub(crate) struct CrashHistory {
     pub(crate) tally: Tally,
     /// Images to make at one operation.
     images_per_event: u64,
+    /// Where a cut can leave no more disks than this, each of them is made.
+    outcomes_max: u64,
+}
+
+/// Where a history stands before a life.
+pub(super) struct Point {
+    versions: Vec<Version>,
+    acknowledged: u64,
+    latest_ms: u64,
+    settled: Option<u64>,
+}
+
+/// How far a life has come at an operation of its trace.
+struct Progress {
+    begun: u64,
+    opened: bool,
 }
 
 /// What a recovered disk may hold.
@@ -116,7 +136,6 @@ struct Expected<'a> {
     acknowledged: u64,
     begun: u64,
     settled: Option<u64>,
-    now_ms: u64,
     latest_ms: u64,
 }
 
@@ -153,7 +172,16 @@ impl CrashHistory {
             latest_ms,
             tally: Tally::default(),
             images_per_event,
+            outcomes_max: images_per_event,
         }
+    }
+
+    /// For a script: plain sizes, checkpoints only when asked for, all outcomes of small changes.
+    pub(super) fn scripted(outcomes_max: u64, images_per_event: u64) -> CrashHistory {
+        let options = Options::new().page_bytes(4 << 10).wal_segment_bytes_max(16 << 10);
+        let shape = Shape { page_bytes: 4 << 10, ..CrashHistory::new(0, 0).shape };
+        let history = CrashHistory::new(0, images_per_event);
+        CrashHistory { options, shape, outcomes_max, ..history }
     }
 
     /// Lives so many lives, each from a disk that a cut of the one before left.
@@ -161,10 +189,11 @@ impl CrashHistory {
         for life in 0..lives {
             PLACE.set((life, 0, 0));
             self.tally.lives += 1;
-            let before = (self.versions.clone(), self.acknowledged, self.latest_ms);
+            let before = self.point();
             let trace = self.live()?;
             self.tally.events += trace.events().len() as u64;
-            self.examine(&trace, before)?;
+            let next_life = self.next_life(&trace);
+            self.examine(&trace, before, 0, Some(next_life))?;
         }
         Ok(())
     }
@@ -172,24 +201,7 @@ impl CrashHistory {
     /// Opens the disk and works on it for a while; returns the trace of it all.
     fn live(&mut self) -> Result<Trace> {
         self.disk.start_trace();
-        let db = Db::open_on(Arc::new(self.disk.clone()), "/db", self.options.clone())?;
-        let revision = db.begin_read()?.id().0;
-        let expected = Expected {
-            versions: &self.versions,
-            acknowledged: self.acknowledged,
-            begun: self.versions.len() as u64 - 1,
-            settled: self.settled,
-            now_ms: self.disk.now_ms(),
-            latest_ms: self.latest_ms.max(self.disk.now_ms()),
-        };
-        verify(&db, &expected)?;
-        // A cut may have taken the last clock reading along; from here on it is known again.
-        self.latest_ms = expected.latest_ms;
-        self.disk.set_now_ms(self.latest_ms);
-        self.versions.truncate(revision as usize + 1);
-        self.acknowledged = revision;
-        self.disk.mark(Mark::Opened.tag());
-        self.disk.mark(Mark::Acknowledged(revision).tag());
+        let db = self.open()?;
         self.work(&db)?;
         if self.random.percent(30) {
             let disk = self.disk.clone();
@@ -199,6 +211,29 @@ impl CrashHistory {
             self.disk.power_off();
         }
         Ok(self.disk.take_trace().expect("started above"))
+    }
+
+    /// Opens the disk and checks what it holds.
+    pub(super) fn open(&mut self) -> Result<Db> {
+        let db = Db::open_on(Arc::new(self.disk.clone()), "/db", self.options.clone())?;
+        let revision = db.begin_read()?.id().0;
+        let expected = Expected {
+            versions: &self.versions,
+            acknowledged: self.acknowledged,
+            begun: self.versions.len() as u64 - 1,
+            settled: self.settled,
+            latest_ms: self.latest_ms.max(self.disk.now_ms()),
+        };
+        verify(&db, &self.disk, &expected)?;
+        // A cut may have taken the last clock reading along; from here on it is known again.
+        self.latest_ms = expected.latest_ms;
+        self.disk.set_now_ms(self.latest_ms);
+        self.observe(&db)?;
+        self.versions.truncate(revision as usize + 1);
+        self.acknowledged = revision;
+        self.disk.mark(Mark::Opened.tag());
+        self.disk.mark(Mark::Acknowledged(revision).tag());
+        Ok(db)
     }
 
     /// Random transactions, checkpoints, clock steps and snapshots.
@@ -211,6 +246,8 @@ impl CrashHistory {
                 1 => {
                     db.checkpoint()?;
                     self.acknowledge_all(&disk);
+                    let memory_bytes = db.stats().memory_bytes;
+                    assert!(!held.is_empty() || memory_bytes == 0, "{memory_bytes} are lost");
                 }
                 2 => {
                     db.sync()?;
@@ -239,8 +276,9 @@ impl CrashHistory {
     }
 
     /// Makes the database read its clock, and tells what it read.
-    fn observe(&mut self, db: &Db) -> Result<u64> {
+    pub(super) fn observe(&mut self, db: &Db) -> Result<u64> {
         self.latest_ms = self.now_ms(&self.disk);
+        self.disk.mark(Mark::Clock(self.latest_ms).tag());
         db.begin_write()?.rollback();
         Ok(self.latest_ms)
     }
@@ -250,13 +288,12 @@ impl CrashHistory {
         disk.now_ms().max(self.latest_ms)
     }
 
-    fn acknowledge_all(&mut self, disk: &SimDisk) {
+    pub(super) fn acknowledge_all(&mut self, disk: &SimDisk) {
         self.acknowledged = self.versions.len() as u64 - 1;
         disk.mark(Mark::Acknowledged(self.acknowledged).tag());
     }
 
     fn write(&mut self, db: &Db) -> Result<()> {
-        let disk = self.disk.clone();
         let now_ms = self.observe(db)?;
         let mut txn = db.begin_write()?;
         let id = txn.id().0;
@@ -276,10 +313,21 @@ impl CrashHistory {
             return Ok(());
         }
         let buffered = self.random.percent(35);
+        self.commit(txn, Version { root, time_ms: now_ms }, buffered)
+    }
+
+    /// Commits a transaction that leads to this version.
+    pub(super) fn commit(
+        &mut self,
+        mut txn: WriteTxn,
+        version: Version,
+        buffered: bool,
+    ) -> Result<()> {
+        let (disk, id) = (self.disk.clone(), txn.id().0);
         if buffered {
             txn.set_durability(Durability::Buffered);
         }
-        self.versions.push(Version { root, time_ms: now_ms });
+        self.versions.push(version);
         disk.mark(Mark::Begun(id).tag());
         if txn.commit()?.0 != id {
             self.versions.pop();
@@ -289,50 +337,70 @@ impl CrashHistory {
         Ok(())
     }
 
-    /// Recovers what a cut at each operation may leave, and picks where the next life begins.
-    fn examine(&mut self, trace: &Trace, before: (Vec<Version>, u64, u64)) -> Result<()> {
-        let (old_versions, mut acknowledged, mut latest_ms) = before;
+    /// Where the history stands.
+    pub(super) fn point(&self) -> Point {
+        let (versions, acknowledged) = (self.versions.clone(), self.acknowledged);
+        Point { versions, acknowledged, latest_ms: self.latest_ms, settled: self.settled }
+    }
+
+    /// Recovers what a cut at each operation may leave, from the operation `from` on. Stops where
+    /// the next life begins, and begins it.
+    pub(super) fn examine(
+        &mut self,
+        trace: &Trace,
+        before: Point,
+        from: usize,
+        next_life: Option<usize>,
+    ) -> Result<()> {
         let new_versions = std::mem::take(&mut self.versions);
-        let mut begun = old_versions.len() as u64 - 1;
-        let mut opened = false;
+        let mut now = Progress { begun: before.versions.len() as u64 - 1, opened: false };
+        let Point { versions: old_versions, mut acknowledged, mut latest_ms, settled } = before;
         let mut images = CrashImages::new(trace);
         let mut ordering = Ordering::new(&images, self.shape.page_bytes);
-        let next_life = self.next_life(trace);
         while let Some(event) = images.advance() {
             PLACE.set((PLACE.get().0, event.index, 0));
             ordering.check(event, &images);
             latest_ms = latest_ms.max(event.now_ms);
-            match event.mark().map(Mark::of_tag) {
-                Some(Mark::Begun(txn)) => begun = txn,
+            let mark = event.mark().map(Mark::of_tag);
+            match mark {
+                Some(Mark::Begun(txn)) => now.begun = txn,
                 Some(Mark::Acknowledged(txn)) => {
                     acknowledged = txn;
                     ordering.check_acknowledged(&images);
                 }
-                Some(Mark::Opened) => opened = true,
+                Some(Mark::Clock(now_ms)) => latest_ms = latest_ms.max(now_ms),
+                Some(Mark::Opened) => now.opened = true,
                 None => {}
             }
-            let expected = Expected {
-                versions: if opened { &new_versions } else { &old_versions },
-                acknowledged,
-                begun: if opened { begun.min(new_versions.len() as u64 - 1) } else { begun },
-                settled: if opened { None } else { self.settled },
-                now_ms: event.now_ms,
-                latest_ms,
-            };
-            self.examine_event(&images, &expected)?;
-            if event.index == next_life {
-                let killed = self.random.percent(25);
-                let seed = self.random.next();
-                self.disk = if killed { images.killed() } else { images.image(seed) };
-                let settled = if killed { None } else { Some(self.revision_of(&expected)?) };
-                self.versions = expected.versions.to_vec();
-                (self.acknowledged, self.latest_ms) = (acknowledged, latest_ms);
-                self.settled = settled;
-                self.disk.advance_ms(self.random.below(3000) as i64 - 1500);
-                return Ok(());
+            let versions = if now.opened { &new_versions } else { &old_versions };
+            let begun = now.begun.min(versions.len() as u64 - 1);
+            let settled = if now.opened { None } else { settled };
+            let expected = Expected { versions, acknowledged, begun, settled, latest_ms };
+            // A mark alone leaves nothing new, unless it says that more must be kept.
+            let is_new = matches!(mark, None | Some(Mark::Acknowledged(_) | Mark::Opened));
+            if is_new && event.index >= from {
+                self.examine_event(&images, &expected)?;
+            }
+            if Some(event.index) == next_life {
+                return self.begin_life(&images, &expected);
             }
         }
-        unreachable!("the next life begins at an operation of the trace")
+        self.versions = new_versions;
+        Ok(())
+    }
+
+    /// Makes the disk that a cut or a kill here leaves the one of the next life.
+    fn begin_life(&mut self, images: &CrashImages<'_>, expected: &Expected<'_>) -> Result<()> {
+        let killed = self.random.percent(25);
+        let seed = self.random.next();
+        self.disk = if killed { images.killed() } else { images.image(seed) };
+        // What a recovery of this disk finds is what every later one must find.
+        let found = if killed { None } else { Some(self.disk.fork()) };
+        self.settled = found.map(|disk| self.recover(disk, expected, 1)).transpose()?;
+        self.versions = expected.versions.to_vec();
+        (self.acknowledged, self.latest_ms) = (expected.acknowledged, expected.latest_ms);
+        self.disk.advance_ms(self.random.below(3000) as i64 - 1500);
+        Ok(())
     }
 
     /// The operation at which the next life begins: often while this one was recovering.
@@ -346,14 +414,8 @@ impl CrashHistory {
         }
     }
 
-    /// The revision that a recovery of the next life's disk finds, and every later one must find.
-    fn revision_of(&mut self, expected: &Expected<'_>) -> Result<u64> {
-        self.recover(self.disk.fork(), expected, 1)
-    }
-
     fn examine_event(&mut self, images: &CrashImages<'_>, expected: &Expected<'_>) -> Result<()> {
-        let outcomes = images.outcomes();
-        if outcomes <= self.images_per_event {
+        if images.outcomes() <= self.outcomes_max {
             for image in images.all(8).expect("they are few") {
                 self.recover(image, expected, 0)?;
             }
@@ -379,9 +441,13 @@ impl CrashHistory {
         if cut {
             disk.start_trace();
         }
+        if self.random.percent(50) {
+            // Nobody promises that the wall clock is right after a power cut.
+            disk.advance_ms(-(self.random.below(4000) as i64));
+        }
         let db = Db::open_on(Arc::new(disk.clone()), "/db", self.options.clone())?;
         let trace = disk.take_trace();
-        let revision = verify(&db, expected)?;
+        let revision = verify(&db, &disk, expected)?;
         let again = self.random.percent(10).then(|| disk.fork());
         if self.random.percent(5) {
             self.go_on(&db, &disk, expected)?;
@@ -428,7 +494,7 @@ impl CrashHistory {
         let entry = super::reference::Entry::Value { bytes, expires_at: 0 };
         tree.entries.insert(b"key".to_vec(), entry);
         root.entries.insert(bucket.to_vec(), super::reference::Entry::Bucket(Arc::new(tree)));
-        let now = Now { earliest: expected.now_ms, latest: expected.latest_ms };
+        let now = Now { earliest: left.now_ms(), latest: expected.latest_ms.max(left.now_ms()) };
         assert_same(&view, &root, now)?;
         left.power_off();
         Ok(())
@@ -436,7 +502,7 @@ impl CrashHistory {
 }
 
 /// Compares a recovered database; returns its revision.
-fn verify(db: &Db, expected: &Expected<'_>) -> Result<u64> {
+fn verify(db: &Db, disk: &SimDisk, expected: &Expected<'_>) -> Result<u64> {
     let view = db.begin_read()?;
     let revision = view.id().0;
     let Expected { acknowledged, begun, .. } = *expected;
@@ -446,8 +512,8 @@ fn verify(db: &Db, expected: &Expected<'_>) -> Result<u64> {
         assert_eq!(revision, settled, "an earlier recovery found another revision");
     }
     let version = &expected.versions[revision as usize];
-    let earliest = version.time_ms.max(expected.now_ms).min(expected.latest_ms);
-    let now = Now { earliest, latest: expected.latest_ms };
+    let latest = expected.latest_ms.max(disk.now_ms());
+    let now = Now { earliest: version.time_ms.max(disk.now_ms()), latest };
     assert_same(&view, &version.root, now)?;
     assert_sound(db)?;
     Ok(revision)

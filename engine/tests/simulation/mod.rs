@@ -9,5 +9,6 @@ pub(crate) mod ordering;
 pub(crate) mod random;
 pub(crate) mod reads;
 pub(crate) mod reference;
+pub(crate) mod script;
 pub(crate) mod shape;
 pub(crate) mod writes;

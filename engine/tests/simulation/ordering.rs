@@ -9,6 +9,7 @@
 //! 5. A segment's name is durable before anything is written behind its header; the names of the
 //!    data file and the log are durable before a commit is acknowledged and before a meta page is
 //!    written; a data file is whole, and its log's name durable, before it gets its name.
+//! 6. A meta page is durable before anything else is done.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -42,6 +43,8 @@ pub(crate) struct Ordering {
     segments: BTreeMap<PathBuf, u64>,
     /// True when a data file under its temporary name was changed since its sync.
     unfinished: bool,
+    /// The meta page that the last operation wrote.
+    meta: Option<Range<u64>>,
 }
 
 impl Ordering {
@@ -54,12 +57,23 @@ impl Ordering {
             }
         }
         let page_bytes = page_bytes as u64;
-        Ordering { page_bytes, data: Vec::new(), log: Vec::new(), segments, unfinished: false }
+        Ordering {
+            page_bytes,
+            data: Vec::new(),
+            log: Vec::new(),
+            segments,
+            unfinished: false,
+            meta: None,
+        }
     }
 
     /// Checks the operation in flight.
     pub(crate) fn check(&mut self, event: &Event, images: &CrashImages<'_>) {
         let path = &*event.path;
+        if let Some(meta) = self.meta.take() {
+            let durable = images.is_durable(DATA, meta.clone());
+            assert!(durable, "rule 6: the meta page at {meta:?} is not durable");
+        }
         if path == Path::new(DATA_NEW) && !matches!(event.action, Action::Rename { .. }) {
             self.unfinished = !matches!(event.action, Action::Sync(Synced::All));
         }
@@ -102,6 +116,7 @@ impl Ordering {
             assert!(durable, "rule 2: data at {earlier:?} is not durable before its meta page");
         }
         check_names(images);
+        self.meta = Some(range);
     }
 
     fn check_pages(&self, range: &Range<u64>, images: &CrashImages<'_>) {
@@ -186,8 +201,13 @@ fn check_names(images: &CrashImages<'_>) {
     }
 }
 
+/// The number in a segment's header, if that is whole.
 fn segment_number(bytes: &[u8]) -> Option<u64> {
-    bytes.starts_with(SEGMENT_MAGIC).then(|| u64_at(bytes, 32))
+    let block = bytes.get(..4096).filter(|block| block.starts_with(SEGMENT_MAGIC))?;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&block[..12]);
+    crc.update(&block[16..]);
+    (crc.finalize() == u32_at(block, 12)).then(|| u64_at(block, 32))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -7,7 +7,7 @@
 pub(crate) type Layers = &'static [&'static [&'static str]];
 
 const ENGINE: Layers = &[
-    &["error", "ids", "limits"],
+    &["error", "ids", "limits", "mutation"],
     &["options", "sync", "codec"],
     &["io"],
     &["page"],

@@ -12,6 +12,9 @@ use super::problem::Problem;
 /// The whole body. One that is too large is read on for a while and thrown away: a client that is
 /// still sending when its connection is closed would not get to read the answer.
 pub(super) async fn read(mut body: Body) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > BODY_BYTES_DISCARDED_MAX as u64 {
+        return Err(Problem::too_large("body_too_large", BODY_BYTES_MAX));
+    }
     let mut bytes = Vec::new();
     let mut discarded = 0;
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {

@@ -23,6 +23,11 @@ use clap::{Parser, Subcommand};
 
 use exit::{EXIT_CODES, Failure};
 
+const EXAMPLE: &str = "Example, from nothing to a value and back:\n  \
+    bristlecone put ./state users alice '{\"age\":7}' --create\n  \
+    bristlecone get ./state users alice\n\n\
+    `bristlecone help COMMAND` tells more about a command and shows an example.";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "bristlecone",
@@ -32,11 +37,7 @@ use exit::{EXIT_CODES, Failure};
         A database is a directory. It holds buckets, which hold keys with values and further \
         buckets. Commands open the database themselves, so no server may be running on it; only \
         one process can have it open.",
-    after_help = "Example, from nothing to a value and back:\n  \
-        bristlecone put ./state users alice '{\"age\":7}' --create\n  \
-        bristlecone get ./state users alice\n\n\
-        `bristlecone help COMMAND` tells more about a command and shows an example.",
-    after_long_help = EXIT_CODES
+    after_help = format!("{EXAMPLE}\n\n{EXIT_CODES}")
 )]
 struct Arguments {
     #[command(subcommand)]

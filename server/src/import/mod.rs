@@ -138,6 +138,8 @@ fn fill(
         }
     })?;
     let txns = writer.finish()?;
+    // While a failure can still undo the import; closing has little left to do then.
+    db.checkpoint()?;
     Ok(ImportReport { buckets: survey.buckets(), keys: survey.keys(), bytes: survey.bytes(), txns })
 }
 
@@ -245,4 +247,41 @@ fn remove(path: &Path) {
         true => fs::remove_dir_all(path),
         false => fs::remove_file(path),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opens the target, writes as an import of two transactions would, and abandons it.
+    fn abandon(dir: &Path) {
+        let target = Target::open(dir, None, 8192).expect("a target");
+        let written = target.db.update(|txn| {
+            drop(txn.create_bucket(IMPORT_INCOMPLETE)?);
+            txn.create_bucket("half")?.put("k", "v")
+        });
+        written.expect("written");
+        target.abandon();
+    }
+
+    #[test]
+    fn what_was_not_there_before_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("db");
+        abandon(&dir);
+        assert!(!dir.exists());
+        fs::create_dir(&dir).expect("an empty folder");
+        abandon(&dir);
+        assert_eq!(names_in(&dir), Some(Vec::new()));
+    }
+
+    #[test]
+    fn an_empty_database_stays_and_stays_empty() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("db");
+        Db::open(&dir).expect("a database").close().expect("closed");
+        abandon(&dir);
+        let db = Options::new().create(false).open(&dir).expect("a database");
+        check_empty(&db, &dir).expect("empty");
+    }
 }

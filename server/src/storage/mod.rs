@@ -26,6 +26,7 @@ pub const IMPORT_INCOMPLETE: &[u8] = b"__import_incomplete";
 #[derive(Clone, Debug)]
 pub struct Storage {
     db: Db,
+    key_bytes_max: usize,
 }
 
 impl Storage {
@@ -34,14 +35,17 @@ impl Storage {
     /// # Errors
     /// Those of [`Db::open`].
     pub fn open(dir: &Path) -> Result<Storage> {
-        Ok(Storage { db: Options::new().open(dir)? })
+        let db = Options::new().open(dir)?;
+        // Asked once: sizes are counted under locks that a checkpoint holds for long. A page is at
+        // most 32 KiB, so its size fits any integer.
+        let key_bytes_max = bristlecone::limits::key_bytes_max(db.stats().page_bytes as usize);
+        Ok(Storage { db, key_bytes_max })
     }
 
     /// Longest key and name, in bytes.
     #[must_use]
     pub fn key_bytes_max(&self) -> usize {
-        // A page is at most 32 KiB, so its size fits any integer.
-        bristlecone::limits::key_bytes_max(self.db.stats().page_bytes as usize)
+        self.key_bytes_max
     }
 
     /// True when an import into this database was cut short.

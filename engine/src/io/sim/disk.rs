@@ -387,7 +387,7 @@ impl File for SimFile {
         self.disk.lock_state().sync(self.node)
     }
 
-    fn forget_cached(&self) -> Result<()> {
+    fn forget_cached(&self, _bytes: u64) -> Result<()> {
         Ok(())
     }
 

@@ -1,0 +1,105 @@
+//! Seeded bugs: places where the engine can be told to do the wrong thing, so that the crash
+//! simulation can prove that it notices.
+//!
+//! Without the feature `simulation` every question is answered `false` at compile time, and nothing
+//! of this is in the program. A bug is chosen for the thread that runs the engine, so simulations
+//! on other threads are not touched by it.
+
+#[cfg(feature = "simulation")]
+use std::cell::Cell;
+
+/// One bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutation {
+    /// Frames of the log are written, but not made durable.
+    LogNotSynced,
+    /// The header of a new segment is written, but not made durable.
+    SegmentHeaderNotSynced,
+    /// The name of a new segment is not made durable.
+    SegmentNameNotSynced,
+    /// A commit is acknowledged before its record is in the log.
+    AcknowledgedBeforeSync,
+    /// A segment that a recovery needs is put to use again.
+    LogRecycledEarly,
+    /// A frame is believed without a look at its checksum.
+    TornFrameAccepted,
+    /// A frame is believed though it belongs to an earlier use of its segment.
+    StaleFrameAccepted,
+    /// The data file is not synced before its meta page is written.
+    DataNotSynced,
+    /// The meta page is written, then the data file is synced.
+    MetaBeforeData,
+    /// The meta page is written, but not made durable.
+    MetaNotSynced,
+    /// Each checkpoint writes the same of the two meta pages.
+    NewestMetaOverwritten,
+    /// A page is used again though a meta page reaches it.
+    PageReusedBeforeMeta,
+    /// A page is used again though a reader reaches it.
+    PageReusedUnderReader,
+    /// What a checkpoint freed in the data file stays marked as in use.
+    FreedPageLost,
+    /// A transaction that is rolled back keeps its pages.
+    RolledBackPageLost,
+    /// The name of a new database is not made durable.
+    DatabaseNameNotSynced,
+    /// The directory of a new database is not made durable.
+    DirectoryNotSynced,
+    /// A recovery believes what it reads without syncing it.
+    RecoveryNotSynced,
+    /// A recovery leaves the clock where the checkpoint had it.
+    ClockNotReplayed,
+    /// A recovery leaves sequences where the checkpoint had them.
+    SequenceNotReplayed,
+}
+
+impl Mutation {
+    /// Every bug there is.
+    pub const ALL: [Mutation; 20] = [
+        Mutation::LogNotSynced,
+        Mutation::SegmentHeaderNotSynced,
+        Mutation::SegmentNameNotSynced,
+        Mutation::AcknowledgedBeforeSync,
+        Mutation::LogRecycledEarly,
+        Mutation::TornFrameAccepted,
+        Mutation::StaleFrameAccepted,
+        Mutation::DataNotSynced,
+        Mutation::MetaBeforeData,
+        Mutation::MetaNotSynced,
+        Mutation::NewestMetaOverwritten,
+        Mutation::PageReusedBeforeMeta,
+        Mutation::PageReusedUnderReader,
+        Mutation::FreedPageLost,
+        Mutation::RolledBackPageLost,
+        Mutation::DatabaseNameNotSynced,
+        Mutation::DirectoryNotSynced,
+        Mutation::RecoveryNotSynced,
+        Mutation::ClockNotReplayed,
+        Mutation::SequenceNotReplayed,
+    ];
+}
+
+#[cfg(feature = "simulation")]
+thread_local! {
+    static CHOSEN: Cell<Option<Mutation>> = const { Cell::new(None) };
+}
+
+/// Chooses the bug that this thread's engine has from now on.
+#[cfg(feature = "simulation")]
+pub fn set(mutation: Option<Mutation>) {
+    CHOSEN.set(mutation);
+}
+
+/// True when the engine shall have this bug.
+#[cfg(feature = "simulation")]
+#[inline]
+pub(crate) fn is(mutation: Mutation) -> bool {
+    CHOSEN.get() == Some(mutation)
+}
+
+/// True when the engine shall have this bug: never.
+#[cfg(not(feature = "simulation"))]
+#[inline]
+pub(crate) const fn is(_: Mutation) -> bool {
+    false
+}
