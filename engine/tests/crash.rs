@@ -96,10 +96,8 @@ fn every_cut_of_every_short_history_is_survived() {
     let mut longest = scripts.clone();
     for _ in 0..LENGTH_MAX {
         let longer = |script: &Vec<Step>, step: Step| [&script[..], &[step]].concat();
-        longest = longest
-            .iter()
-            .flat_map(|script| Step::ALL.map(|step| longer(script, step)))
-            .collect();
+        longest =
+            longest.iter().flat_map(|script| Step::ALL.map(|step| longer(script, step))).collect();
         scripts.extend(longest.iter().cloned());
     }
     let start = Instant::now();

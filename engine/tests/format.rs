@@ -211,9 +211,9 @@ fn a_second_group_has_its_own_bitmap_behind_the_first() -> Result<()> {
     let mut reached = Reached::default();
     file.walk(&file.root(), &mut reached);
     assert_eq!(reached.runs, 34);
-    let fixed = 8 + 3;
+    let fixed = 8 + 48;
     assert_eq!(used.iter().filter(|used| **used).count(), fixed + reached.pages.len());
-    assert!(used[file.group_pages()..][..3].iter().all(|used| *used));
+    assert!(used[file.group_pages()..][..48].iter().all(|used| *used));
     assert!(reached.pages.iter().all(|page| used[*page]));
     Ok(())
 }

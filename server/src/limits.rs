@@ -18,6 +18,9 @@ pub const URI_BYTES_MAX: usize = 8 << 10;
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Connections that are served at once; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Connections that wait to be accepted; the kernel may allow fewer. When it is full the kernel
+/// answers a burst of clients with resets.
+pub const BACKLOG_MAX: u32 = 4096;
 /// Threads that wait for the engine's writer lock.
 pub const WRITER_THREADS_MAX: usize = 64;
 

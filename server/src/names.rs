@@ -1,7 +1,7 @@
 //! Names, keys and bucket paths as text: percent escapes and hexadecimal digits.
 //!
-//! Never opens anything. A bucket path is written `a/b/c`; a byte that cannot stand for itself, such
-//! as `/` or `%` within a name, is written `%2F`.
+//! Never opens anything. A bucket path is written `a/b/c`; a byte that cannot stand for itself,
+//! such as `/` within a name, is written `%2F`.
 //!
 //! Invariants:
 //! 1. `unescape` takes back what `escape` gave, for any bytes.

@@ -21,12 +21,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api;
 use crate::limits::{
-    CONNECTIONS_MAX, DRAIN_TIMEOUT, HEAD_BYTES_MAX, HEADER_TIMEOUT, REQUEST_TIMEOUT,
+    BACKLOG_MAX, CONNECTIONS_MAX, DRAIN_TIMEOUT, HEAD_BYTES_MAX, HEADER_TIMEOUT, REQUEST_TIMEOUT,
 };
 use crate::storage::Storage;
 
@@ -112,7 +112,7 @@ pub async fn serve(
         return Err(ServeError::ImportIncomplete { dir: options.data_dir });
     }
     let cannot_listen = |source| ServeError::Listen { listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(cannot_listen)?;
+    let listener = bind(listen).map_err(cannot_listen)?;
     ready(listener.local_addr().map_err(cannot_listen)?);
     let router = api::router(storage.clone(), options.request_timeout);
     let connections = Connections::new(router, options.header_timeout);
@@ -127,6 +127,15 @@ pub async fn serve(
     }
     storage.close().await?;
     Ok(())
+}
+
+/// Listens as `TcpListener::bind` does, with room for a burst of connections.
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a restart need not wait for connections of before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG_MAX)
 }
 
 struct Connections {

@@ -154,13 +154,14 @@ impl Check<'_> {
                 Ok(())
             }
         };
-        let counts = tree::audit(memory, Root::of_bucket(&bucket.record), &mut seen)?;
+        let whole = walk != Walk::Dropped || bucket.depth != 1;
+        let root = Root::of_bucket(&bucket.record);
+        let counts = tree::audit_part(memory, root, whole, &mut seen)?;
         if walk != Walk::Dropped {
             self.report.buckets += 1;
             self.report.entries += counts.entries;
         }
-        let counted = walk != Walk::Dropped || bucket.depth != 1;
-        if counted && counts.entries != record.entries {
+        if whole && counts.entries != record.entries {
             let expected = format!("{} entries", record.entries);
             let found = counts.entries.to_string();
             return Err(tree::Pages::damaged(memory, record.root, &expected, found));

@@ -200,10 +200,10 @@ impl<'a> Copier<'a> {
         let too_long =
             |what: String| Err(Error::from(ErrorKind::Full { what: "data file", reason: what }));
         let Some(needed) = self.space.growth_for(count) else {
-            return too_long(format!("no group has room for {count} adjoining pages"));
+            return too_long(format!("no cluster has room for {count} adjoining pages"));
         };
         let pages_max = memory.file_pages_max();
-        let add = needed.max(self.space.growth_in_group(needed + step));
+        let add = needed.max(self.space.growth_in_cluster(needed + step));
         let add = add.min(pages_max.saturating_sub(present));
         if add < needed {
             return too_long(format!("it may have {pages_max} pages"));

@@ -193,7 +193,7 @@ impl Pages for PageMemory {
     #[inline]
     fn page(&self, page: PageRef) -> Result<&[u8]> {
         if !page.id.is_arena() && !self.verified.contains(page.id.0) {
-            self.first_touch(page, 1, page::validate)?;
+            self.first_touch(page, 1, validate_in_file)?;
         }
         Ok(self.bytes(page.id, 1))
     }
@@ -210,6 +210,15 @@ impl Pages for PageMemory {
     #[cold]
     fn damaged(&self, page: PageRef, expected: &str, found: String) -> Error {
         self.damaged_page(page.id, expected, found)
+    }
+}
+
+/// A tree page of the file is well formed, and refers to pages of the file only.
+fn validate_in_file(bytes: &[u8]) -> Result<(), String> {
+    page::validate(bytes)?;
+    match page::references(bytes).find(|reference| reference.page.id.is_arena()) {
+        Some(reference) => Err(format!("a reference to {}", reference.page.id)),
+        None => Ok(()),
     }
 }
 

@@ -37,6 +37,8 @@ use crate::mutation::{self, Mutation};
 use crate::page::BucketRecord;
 use crate::wal::Position;
 
+use super::space_pages::{COPIES, Geometry};
+
 /// Bytes of a meta page that carry something.
 pub(crate) const META_BYTES: usize = 4096;
 /// The format this build reads and writes.
@@ -112,7 +114,7 @@ impl Meta {
     }
 
     /// Reads a meta page. `Err` says what was expected and what was found.
-    fn decode(bytes: &[u8]) -> Result<Meta, Damage> {
+    fn decode(bytes: &[u8], slot: usize) -> Result<Meta, Damage> {
         if bytes[..8] != MAGIC {
             return Err(Damage::Magic);
         }
@@ -138,7 +140,11 @@ impl Meta {
             let expected = format!("at most {DIRECTORIES_MAX} space directories");
             return Err(Damage::Content(expected, directories.to_string()));
         }
-        Ok(Meta {
+        let flags = get_u32(bytes, 88);
+        if flags & !CLEAN != 0 {
+            return Err(Damage::Content("known flags".to_owned(), format!("{flags:#x}")));
+        }
+        let meta = Meta {
             page_bytes,
             database_id: bytes[16..32].try_into().expect("invariant: 16 bytes"),
             checkpoint: get_u64(bytes, 32),
@@ -150,7 +156,7 @@ impl Meta {
                 offset: get_u64(bytes, 72),
                 lsn: Lsn(get_u64(bytes, 80)),
             },
-            clean: get_u32(bytes, 88) & CLEAN != 0,
+            clean: flags & CLEAN != 0,
             file_pages: get_u32(bytes, 92),
             buckets: BucketRecord::decode(&bytes[96..128]),
             system: BucketRecord::decode(&bytes[128..160]),
@@ -160,7 +166,30 @@ impl Meta {
                     copy: get_u32(bytes, DIRECTORIES_AT + index * 8 + 4),
                 })
                 .collect(),
-        })
+        };
+        meta.validate(slot).map(|()| meta)
+    }
+
+    /// Refuses what no checkpoint writes, whatever the checksum says.
+    fn validate(&self, slot: usize) -> Result<(), Damage> {
+        let wrong =
+            |expected: &str, found: String| Err(Damage::Content(expected.to_owned(), found));
+        if self.slot() != slot {
+            let found = format!("checkpoint {} in meta page {slot}", self.checkpoint);
+            return wrong("a meta page in its place", found);
+        }
+        if self.file_pages < Geometry::new(self.page_bytes).first_pages() {
+            return wrong("a file with its fixed pages", format!("{} pages", self.file_pages));
+        }
+        for root in [self.buckets.root.id, self.system.root.id] {
+            if root.0 >= self.file_pages {
+                return wrong("a root page within the file", root.to_string());
+            }
+        }
+        match self.directories.iter().find(|directory| directory.copy >= COPIES) {
+            Some(directory) => wrong("copy 0, 1 or 2 of a directory", directory.copy.to_string()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -173,12 +202,16 @@ enum Damage {
 /// The newest meta of a data file and, when it is whole too, the other one.
 pub(crate) fn read_metas(file: &dyn File, path: &Path) -> Result<(Meta, Option<Meta>)> {
     let len = file.len().map_err(|e| Error::io("read", path, e))?;
-    let first = read_meta(file, path, len, 0)?;
+    let first = read_meta(file, path, len, 0, 0)?;
     let second = match &first {
-        Ok(meta) => read_meta(file, path, len, meta.page_bytes as u64)?,
+        Ok(meta) => read_meta(file, path, len, meta.page_bytes as u64, 1)?,
         Err(_) => find_second(file, path, len)?,
     };
     match (first, second) {
+        // A later version may have gone on from here: what this one knows may be out of date.
+        (Err(Damage::Version(found)), _) | (_, Err(Damage::Version(found))) => {
+            Err(other_version(path, found))
+        }
         (Ok(first), Ok(second)) if first.database_id == second.database_id => {
             let (newer, older) = match first.checkpoint > second.checkpoint {
                 true => (first, second),
@@ -202,9 +235,10 @@ fn find_second(file: &dyn File, path: &Path, len: u64) -> Result<Result<Meta, Da
     let mut page_bytes = PAGE_BYTES_MIN;
     let mut last = Err(Damage::Magic);
     while page_bytes <= PAGE_BYTES_MAX {
-        match read_meta(file, path, len, page_bytes as u64)? {
+        match read_meta(file, path, len, page_bytes as u64, 1)? {
             Ok(meta) if meta.page_bytes == page_bytes => return Ok(Ok(meta)),
             Ok(_) | Err(Damage::Magic) => {}
+            Err(Damage::Version(found)) => return Ok(Err(Damage::Version(found))),
             Err(damage) => last = Err(damage),
         }
         page_bytes *= 2;
@@ -212,29 +246,37 @@ fn find_second(file: &dyn File, path: &Path, len: u64) -> Result<Result<Meta, Da
     Ok(last)
 }
 
-fn read_meta(file: &dyn File, path: &Path, len: u64, at: u64) -> Result<Result<Meta, Damage>> {
+fn read_meta(
+    file: &dyn File,
+    path: &Path,
+    len: u64,
+    at: u64,
+    slot: usize,
+) -> Result<Result<Meta, Damage>> {
     if len < at + META_BYTES as u64 {
         let expected = format!("a meta page of {META_BYTES} bytes");
         return Ok(Err(Damage::Content(expected, format!("a file of {len} bytes"))));
     }
     let mut bytes = vec![0; META_BYTES];
     file.read_at(&mut bytes, at).map_err(|e| Error::io("read", path, e))?;
-    Ok(Meta::decode(&bytes))
+    Ok(Meta::decode(&bytes, slot))
+}
+
+fn other_version(path: &Path, found: u32) -> Error {
+    Error::from(ErrorKind::Unsupported {
+        file: path.to_path_buf(),
+        what: "format version",
+        expected: u64::from(FORMAT_VERSION),
+        found: u64::from(found),
+    })
 }
 
 fn no_meta(path: &Path, first: Damage, second: Damage) -> Error {
     match (first, second) {
-        (Damage::Version(found), _) | (_, Damage::Version(found)) => {
-            Error::from(ErrorKind::Unsupported {
-                file: path.to_path_buf(),
-                what: "format version",
-                expected: u64::from(FORMAT_VERSION),
-                found: u64::from(found),
-            })
-        }
         (Damage::Content(expected, found), _) | (_, Damage::Content(expected, found)) => {
             Error::corrupt(path, 0, expected, found)
         }
+        (Damage::Version(found), _) | (_, Damage::Version(found)) => other_version(path, found),
         (Damage::Magic, Damage::Magic) => Error::from(ErrorKind::NotADatabase {
             path: path.to_path_buf(),
             reason: "expected a bristlecone data file, found other bytes".to_owned(),
@@ -271,9 +313,29 @@ mod tests {
     #[test]
     fn a_meta_page_is_read_back_as_written() {
         let meta = meta();
-        let Ok(found) = Meta::decode(&meta.encode()) else { panic!("expected a meta page") };
+        let Ok(found) = Meta::decode(&meta.encode(), 1) else { panic!("expected a meta page") };
         assert_eq!(found, meta);
         assert_eq!(found.slot(), 1);
+    }
+
+    #[test]
+    fn what_no_checkpoint_writes_is_refused_whatever_the_checksum() {
+        let in_arena = PageRef { id: PageId(u32::MAX), crc: 0 };
+        let beyond = PageRef { id: PageId(100), crc: 0 };
+        let wrong: [fn(&mut Meta, PageRef); 4] = [
+            |meta, _| meta.checkpoint = 8,
+            |meta, _| meta.file_pages = 7,
+            |meta, root| meta.buckets.root = root,
+            |meta, _| meta.directories[0].copy = 3,
+        ];
+        for change in wrong {
+            for root in [in_arena, beyond] {
+                let mut meta = meta();
+                change(&mut meta, root);
+                assert!(Meta::decode(&meta.encode(), 1).is_err());
+            }
+        }
+        assert!(Meta::decode(&meta().encode(), 0).is_err(), "it belongs in the other page");
     }
 
     #[test]
@@ -282,7 +344,7 @@ mod tests {
         for bit in (0..META_BYTES * 8).step_by(if cfg!(miri) { 997 } else { 1 }) {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(Meta::decode(&damaged).is_err(), "bit {bit}");
+            assert!(Meta::decode(&damaged, 1).is_err(), "bit {bit}");
         }
     }
 }

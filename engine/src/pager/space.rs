@@ -1,9 +1,10 @@
 //! The space map: which pages of the data file are free, kept by the checkpoint alone.
 //!
-//! The file is divided into groups. Each group begins with three copies of its bitmap page, one
-//! bit a page, set when in use; group 0 has the two meta pages before them. Every so many groups a
-//! directory page, in three copies too, holds the checksum, free count and current copy of each
-//! group's bitmap; a meta page holds the same of the directories. A checkpoint writes only the
+//! The file is divided into groups, each with three copies of its bitmap page: one bit a page, set
+//! when in use. Group 0 has its own at its start, behind the two meta pages; after it sixteen groups
+//! make a cluster and have theirs at the cluster's start. Every so many groups a directory page, in
+//! three copies too, holds the checksum, free count and current copy of each group's bitmap; a meta
+//! page holds the same of the directories. A checkpoint writes only the
 //! bitmaps it changed, each to a copy that neither meta page refers to.
 //!
 //! Invariants:
@@ -14,6 +15,7 @@
 //! 3. Groups are loaded when first needed: opening costs nothing in proportion to the file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
@@ -166,33 +168,35 @@ impl SpaceMap {
         }
     }
 
-    /// The grown pages of the last group, as one extent: growth is asked for so that it does not
-    /// span groups, see [`SpaceMap::growth_for`].
+    /// The grown pages of the last cluster, as one extent: growth is asked for so that it does not
+    /// span clusters, see [`SpaceMap::growth_for`].
     fn grown_extent(&self, from: u32, to: u32) -> Option<Extent> {
         let geometry = self.geometry();
-        let group = (to - 1) / geometry.group_pages();
-        let fixed_end = group * geometry.group_pages() + geometry.fixed_pages(group);
+        let first = geometry.cluster((to - 1) / geometry.group_pages()).start;
+        let fixed_end = first * geometry.group_pages() + geometry.fixed_pages(first);
         let start = from.max(fixed_end);
         (start < to).then(|| Extent { start, count: to - start })
     }
 
     /// How many pages to add so that the file ends with at least `count` adjoining free ones, of
-    /// which none is a fixed page. `None` when a run of `count` does not fit in any group.
+    /// which none is a fixed page. `None` when a run of `count` does not fit in any cluster.
     pub(crate) fn growth_for(&self, count: u32) -> Option<u32> {
         let geometry = self.geometry();
-        let group = self.file_pages / geometry.group_pages();
-        let room = |group: u32, from: u32| {
-            let start = (group * geometry.group_pages() + geometry.fixed_pages(group)).max(from);
-            let end = (group + 1) * geometry.group_pages();
+        let cluster = geometry.cluster(self.file_pages / geometry.group_pages());
+        let room = |cluster: &Range<u32>| {
+            let first = cluster.start * geometry.group_pages();
+            let start = (first + geometry.fixed_pages(cluster.start)).max(self.file_pages);
+            let end = cluster.end * geometry.group_pages();
             (end - start >= count).then_some(start + count - self.file_pages)
         };
-        room(group, self.file_pages).or_else(|| room(group + 1, self.file_pages))
+        room(&cluster).or_else(|| room(&geometry.cluster(cluster.end)))
     }
 
-    /// `count` pages of growth, or less where a new group would begin.
-    pub(crate) fn growth_in_group(&self, count: u32) -> u32 {
-        let group_pages = self.geometry().group_pages();
-        count.min(group_pages - self.file_pages % group_pages)
+    /// `count` pages of growth, or less where a new cluster would begin.
+    pub(crate) fn growth_in_cluster(&self, count: u32) -> u32 {
+        let geometry = self.geometry();
+        let cluster = geometry.cluster(self.file_pages / geometry.group_pages());
+        count.min(cluster.end * geometry.group_pages() - self.file_pages)
     }
 
     /// Begins a checkpoint: pages retired by transactions up to the root's epoch become free in
@@ -205,11 +209,11 @@ impl SpaceMap {
     ) -> Result<()> {
         self.extents.clear();
         self.scanned = 0;
+        let group_pages = self.geometry().group_pages();
         for retired in freed {
-            self.load(memory, retired.id.0)?;
-            let geometry = self.geometry();
             for page in retired.id.0..retired.id.0 + retired.count {
-                let (index, bit) = (page / geometry.group_pages(), page % geometry.group_pages());
+                self.load(memory, page)?;
+                let (index, bit) = (page / group_pages, page % group_pages);
                 let group = self.groups.get_mut(&index).expect("invariant: just loaded");
                 assert!(is_set(&group.current, bit), "page {page} is freed twice");
                 if !mutation::is(Mutation::FreedPageLost) {
@@ -272,27 +276,26 @@ impl SpaceMap {
             self.extents.remove(index);
         }
         let group_pages = self.geometry().group_pages();
-        let group_index = taken.start / group_pages;
-        let group = self.groups.get_mut(&group_index).expect("invariant: extents are of groups");
         for page in taken.start..taken.start + taken.count {
-            let bit = page % group_pages;
+            let (index, bit) = (page / group_pages, page % group_pages);
+            let group = self.groups.get_mut(&index).expect("invariant: extents are of groups");
             assert!(!is_busy(group, bit), "page {page} is handed out while in use");
             set(&mut group.current, bit);
+            group.dirty = true;
+            self.entries[index as usize].free -= 1;
         }
-        group.dirty = true;
-        self.entries[group_index as usize].free -= taken.count;
         taken
     }
 
     /// Returns pages that were taken and not used.
     pub(crate) fn put_back(&mut self, extent: Extent) {
         let group_pages = self.geometry().group_pages();
-        let index = extent.start / group_pages;
-        let group = self.groups.get_mut(&index).expect("invariant: it was taken from there");
         for page in extent.start..extent.start + extent.count {
+            let index = page / group_pages;
+            let group = self.groups.get_mut(&index).expect("invariant: it was taken from there");
             clear(&mut group.current, page % group_pages);
+            self.entries[index as usize].free += 1;
         }
-        self.entries[index as usize].free += extent.count;
     }
 
     /// Finds the free extents of the next group that has some; false when there is none left.
@@ -310,12 +313,23 @@ impl SpaceMap {
             let group = &self.groups[&index];
             let before = self.extents.len();
             collect_free(group, start, end, &mut self.extents);
+            self.join_at(start, before);
             self.extents.sort_unstable_by_key(|extent| (extent.count, u32::MAX - extent.start));
-            if self.extents.len() > before {
-                return Ok(true);
-            }
+            return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Joins an extent that ends where a group begins with the group's first, which is at `index`:
+    /// a long run may have both.
+    fn join_at(&mut self, boundary: u32, index: usize) {
+        let first = self.extents.get(index).copied();
+        let Some(first) = first.filter(|extent| extent.start == boundary) else { return };
+        let before = &mut self.extents[..index];
+        if let Some(left) = before.iter_mut().find(|left| left.start + left.count == boundary) {
+            left.count += first.count;
+            self.extents.remove(index);
+        }
     }
 
     /// Loads the group of `page` as the next checkpoint and both meta pages know it.
@@ -615,14 +629,32 @@ mod tests {
         assert_eq!(rig.map.file_pages(), group_pages);
         rig.begin(&[], &[]);
         rig.take(group_pages - 8, true).unwrap();
-        assert_eq!(rig.map.growth_for(1), Some(4), "three copies of the bitmap, and the page");
-        assert_eq!(rig.map.growth_for(group_pages), None);
-        rig.map.grow(&rig.memory, 4).unwrap();
-        assert_eq!(rig.take(1, true), Some(Extent { start: group_pages + 3, count: 1 }));
-        assert!(rig.map.is_fixed(group_pages + 2) && !rig.map.is_fixed(group_pages + 3));
+        let fixed = 16 * COPIES;
+        assert_eq!(rig.map.growth_for(1), Some(fixed + 1), "the cluster's bitmaps, and the page");
+        assert_eq!(rig.map.growth_for(16 * group_pages), None);
+        rig.map.grow(&rig.memory, fixed + 1).unwrap();
+        let first = group_pages + fixed;
+        assert_eq!(rig.take(1, true), Some(Extent { start: first, count: 1 }));
+        assert!(rig.map.is_fixed(first - 1) && !rig.map.is_fixed(first));
         rig.checkpoint();
         rig.reopen();
         assert_eq!(rig.map.free_pages(), 0);
+        // A run over a boundary between groups of one cluster, freed and found again.
+        let run = group_pages + 1000;
+        let add = rig.map.growth_for(run).unwrap();
+        assert_eq!(add, run);
+        rig.map.grow(&rig.memory, add).unwrap();
+        rig.begin(&[], &[]);
+        let long = Extent { start: first + 1, count: run };
+        assert_eq!(rig.take(run, true), Some(long));
+        rig.checkpoint();
+        let freed = Retired { id: PageId(long.start), count: run, born: Epoch(0), freed: Epoch(1) };
+        rig.map.begin(&rig.memory, &[freed], &[]).unwrap();
+        rig.checkpoint();
+        rig.checkpoint();
+        rig.reopen();
+        rig.begin(&[], &[]);
+        assert_eq!(rig.take(run, true), Some(long));
     }
 
     #[test]

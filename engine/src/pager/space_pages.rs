@@ -10,9 +10,12 @@
 //! 1. Where a page of the map lies follows from the page size and its number alone.
 //! 2. Each is verified against the checksum in the page that refers to it, whenever it is read.
 
+use std::ops::Range;
+
 use crate::codec::{get_u32, put_u32, put_u64};
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
+use crate::limits::{PAGE_BYTES_MIN, VALUE_BYTES_MAX};
 use crate::page::PageKind;
 
 use super::memory::PageMemory;
@@ -20,9 +23,21 @@ use super::meta::Meta;
 
 /// Copies of each bitmap and directory page: one for each meta page, and one to write.
 pub(super) const COPIES: u32 = 3;
+/// Meta pages, before everything else.
+const METAS: u32 = 2;
+/// The bitmaps of so many groups lie together, so that between them a run of pages has room for
+/// the largest value at any page size.
+const CLUSTER_GROUPS: u32 = 16;
 const CONTENT_AT: usize = 64;
 const COPY_SHIFT: u32 = 30;
 const FREE_MASK: u32 = (1 << COPY_SHIFT) - 1;
+
+const _: () = {
+    let group_bytes = (PAGE_BYTES_MIN - CONTENT_AT) * 8 * PAGE_BYTES_MIN;
+    let fixed_bytes = (CLUSTER_GROUPS + 1) as usize * COPIES as usize * PAGE_BYTES_MIN;
+    let room = group_bytes * CLUSTER_GROUPS as usize - fixed_bytes;
+    assert!(room >= VALUE_BYTES_MAX + PAGE_BYTES_MIN);
+};
 
 /// What a directory says of one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -59,25 +74,45 @@ impl Geometry {
 
     /// Pages of a new file: metas, bitmaps and directory.
     pub(super) fn first_pages(self) -> u32 {
-        2 + 2 * COPIES
+        self.fixed_pages(0)
+    }
+
+    /// The groups of a group's cluster: group 0 is one by itself, then sixteen make one.
+    pub(super) fn cluster(self, group: u32) -> Range<u32> {
+        match group.checked_sub(1) {
+            None => 0..1,
+            Some(behind) => {
+                let first = 1 + behind / CLUSTER_GROUPS * CLUSTER_GROUPS;
+                first..first + CLUSTER_GROUPS
+            }
+        }
     }
 
     /// The page that holds a copy of a group's bitmap.
     pub(super) fn bitmap_page(self, group: u32, copy: u32) -> u32 {
-        let metas = if group == 0 { 2 } else { 0 };
-        group * self.group_pages() + metas + copy
+        let first = self.cluster(group).start;
+        let before = if first == 0 { METAS } else { (group - first) * COPIES };
+        first * self.group_pages() + before + copy
     }
 
-    /// The page that holds a copy of a directory.
+    /// The page that holds a copy of a directory: behind the bitmaps of its first group's cluster.
     pub(super) fn directory_page(self, directory: u32, copy: u32) -> u32 {
-        self.bitmap_page(directory * self.directory_groups(), COPIES) + copy
+        let cluster = self.cluster(directory * self.directory_groups());
+        self.bitmap_page(cluster.end - 1, COPIES) + copy
     }
 
-    /// Pages at the start of a group that hold metas, bitmaps and directories.
+    /// Pages at the start of a group that hold metas, bitmaps and directories: none but in the
+    /// first group of a cluster.
     pub(super) fn fixed_pages(self, group: u32) -> u32 {
-        let metas = if group == 0 { 2 } else { 0 };
-        let directory = group.is_multiple_of(self.directory_groups());
-        metas + COPIES + if directory { COPIES } else { 0 }
+        let cluster = self.cluster(group);
+        if group != cluster.start {
+            return 0;
+        }
+        let metas = if group == 0 { METAS } else { 0 };
+        let first_of_directory = |group: u32| group.is_multiple_of(self.directory_groups());
+        let directory = if cluster.clone().any(first_of_directory) { COPIES } else { 0 };
+        let bitmaps = (cluster.end - cluster.start) * COPIES;
+        metas + bitmaps + directory
     }
 
     /// Groups of a file of so many pages.

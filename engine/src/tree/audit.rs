@@ -51,6 +51,7 @@ pub(crate) struct AuditCounts {
 struct Audit<'a, 's, P> {
     pages: &'a P,
     seen: &'s mut dyn FnMut(Seen<'a>) -> Result<()>,
+    whole: bool,
     counts: AuditCounts,
     /// The key or separator that came last.
     last: Vec<u8>,
@@ -70,8 +71,19 @@ pub(crate) fn audit<'a, P: Pages>(
     root: Root<'a>,
     seen: &mut dyn FnMut(Seen<'a>) -> Result<()>,
 ) -> Result<AuditCounts> {
+    audit_part(pages, root, true, seen)
+}
+
+/// Like [`audit`] for what is left of a tree: only of a `whole` one must the root have children to
+/// choose from.
+pub(crate) fn audit_part<'a, P: Pages>(
+    pages: &'a P,
+    root: Root<'a>,
+    whole: bool,
+    seen: &mut dyn FnMut(Seen<'a>) -> Result<()>,
+) -> Result<AuditCounts> {
     let counts = AuditCounts::default();
-    let mut audit = Audit { pages, seen, counts, last: Vec::new(), last_is: Bound::Nothing };
+    let mut audit = Audit { pages, seen, whole, counts, last: Vec::new(), last_is: Bound::Nothing };
     match root {
         Root::Empty => {}
         Root::Image(image) => audit.leaf(PageRef::NONE, Leaf::new(image))?,
@@ -83,7 +95,7 @@ pub(crate) fn audit<'a, P: Pages>(
 impl<'a, P: Pages> Audit<'a, '_, P> {
     fn tree(&mut self, root: PageRef) -> Result<()> {
         let (bytes, root_level) = open_root(self.pages, root)?;
-        if root_level > 0 && Interior::new(bytes).count() == 0 {
+        if self.whole && root_level > 0 && Interior::new(bytes).count() == 0 {
             return Err(self.pages.damaged(root, "a root with two children", "one".into()));
         }
         self.counts.height = usize::from(root_level) + 1;

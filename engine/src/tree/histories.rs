@@ -333,16 +333,18 @@ fn misplaced_pages_never_panic() {
         for shape in SHAPES {
             let mut history = History::new(seed, shape, 4096);
             history.run(if cfg!(miri) { 10 } else { 300 }, 9);
-            for _ in 0..3 {
+            for round in 0..6 {
                 swap_children(&mut history);
                 for _ in 0..if cfg!(miri) { 3 } else { 100 } {
                     let key = history.some_key();
+                    // Rounds that split pages, and rounds that join them.
+                    history.model.remove(&key);
                     let value = vec![1; history.random.below(900)];
                     let entry = Entry { key: &key, payload: Payload::Value(&value), expires_at: 0 };
                     let (store, tree) = (&mut history.store, &mut history.tree);
-                    let _ = match history.random.below(2) {
-                        0 => insert(store, tree, &entry),
-                        _ => remove(store, tree, &key),
+                    let _ = match history.random.below(8) < if round < 3 { 6 } else { 1 } {
+                        true => insert(store, tree, &entry),
+                        false => remove(store, tree, &key),
                     };
                     let mut cursor = Cursor::new(store, tree.root());
                     let _ = (cursor.seek(&key), cursor.next(), cursor.prev(), cursor.prev());

@@ -36,7 +36,7 @@ mod histories;
 #[cfg(test)]
 mod page_store;
 
-pub(crate) use audit::{AuditCounts, Seen, audit};
+pub(crate) use audit::{Seen, audit_part};
 pub(crate) use bulk::BulkBuilder;
 pub(crate) use cursor::Cursor;
 pub(crate) use get::{get, get_many};

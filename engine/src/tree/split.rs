@@ -204,6 +204,24 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "needs many pages to mean anything")]
+    fn loads_in_order_fill_interior_pages_too() {
+        let numbers = 0..6000u32;
+        let orders: [Vec<u32>; 2] = [numbers.clone().collect(), numbers.rev().collect()];
+        for order in orders {
+            let (mut store, mut tree) = (PageStore::new(4096), Tree::EMPTY);
+            for number in order {
+                // Three to a leaf.
+                let key = (number * 3 + 1).to_be_bytes();
+                insert(&mut store, &mut tree, &entry(&key, &[1; 1000])).unwrap();
+            }
+            let counts = store.audit(tree.root()).unwrap();
+            // Of 12 bytes a child, 339 fit. Some separators need more.
+            assert!(counts.leaves / (counts.interiors - 1) > 190, "{counts:?}");
+        }
+    }
+
+    #[test]
     fn an_entry_too_large_for_both_neighbours_gets_a_leaf_of_its_own() {
         let page_bytes = 4096;
         let image_bytes = inline_bucket_bytes_max(page_bytes);

@@ -400,7 +400,8 @@ fn unknown(cause: &Error) -> Error {
     Error::from(ErrorKind::OutcomeUnknown { cause: cause.clone() })
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::panic::AssertUnwindSafe;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -551,7 +552,8 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod loom_tests {
     use loom::thread;
 

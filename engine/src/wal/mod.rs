@@ -344,7 +344,8 @@ impl Reader {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -402,7 +403,7 @@ mod tests {
             fail_at(&disk, number, true);
             let created =
                 Wal::create(Arc::new(disk.clone()), fixture::dir(), fixture::ID, fixture::SMALL);
-            if !(disk.stats().faults > 0) {
+            if disk.stats().faults == 0 {
                 created.unwrap();
                 break;
             }

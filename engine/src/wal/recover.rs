@@ -327,7 +327,8 @@ fn damage(scan: &Scan, flaw: Flaw, later: Lsn, path: &Path, offset: u64) -> Erro
     Error::corrupt(&scan.segment().segment.path, block, expected, flaw.to_string())
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::super::Wal;
     use super::super::fixture::{
@@ -369,7 +370,7 @@ mod tests {
                 FoundHeader::Valid(header) => header.number == number,
                 _ => false,
             };
-        files(&disk).into_iter().find(holds).unwrap()
+        files(disk).into_iter().find(holds).unwrap()
     }
 
     /// The last segment of [`small_log`], its free block, and a frame that could stand there.

@@ -340,7 +340,8 @@ impl Buffer {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::super::fixture::{
         ID, SMALL, commit, create, create_with, dir, fail_at, files, limit_space, nothing, open,
@@ -443,7 +444,7 @@ mod tests {
             disk.reset_stats();
             fail_at(&disk, number, false);
             let outcome = wal.reserve(30_000, &nothing);
-            if !(disk.stats().faults > 0) {
+            if disk.stats().faults == 0 {
                 outcome.unwrap();
                 break;
             }

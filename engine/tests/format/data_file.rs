@@ -90,7 +90,9 @@ impl DataFile {
 
     /// The page of a copy of a group's bitmap.
     pub(crate) fn bitmap_page(&self, index: usize, copy: usize) -> usize {
-        index * self.group_pages() + if index == 0 { METAS } else { 0 } + copy
+        let first = if index == 0 { 0 } else { 1 + (index - 1) / 16 * 16 };
+        let before = if index == 0 { METAS } else { (index - first) * COPIES };
+        first * self.group_pages() + before + copy
     }
 
     /// The page of a copy of a directory.
@@ -213,7 +215,8 @@ impl DataFile {
                     let pages = run_pages(value_bytes, self.page_bytes);
                     read_run(self.checked(first, pages), value_bytes, self.page_bytes);
                     let from = first.page as usize;
-                    assert_eq!(from / self.group_pages(), (from + pages - 1) / self.group_pages());
+                    let cluster = |page: usize| (page / self.group_pages() + 15) / 16;
+                    assert_eq!(cluster(from), cluster(from + pages - 1));
                     reached.pages.extend(from..from + pages);
                     reached.runs += 1;
                     reached.values += 1;

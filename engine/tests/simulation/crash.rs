@@ -101,8 +101,8 @@ pub(crate) fn place() -> (u64, usize, u64) {
 pub(crate) struct CrashHistory {
     random: Random,
     pub(crate) shape: Shape,
-    pub(super) options: Options,
-    pub(super) disk: SimDisk,
+    pub(crate) options: Options,
+    pub(crate) disk: SimDisk,
     pub(super) versions: Vec<Version>,
     acknowledged: u64,
     /// The revision that an earlier recovery of this very disk found.
@@ -177,7 +177,7 @@ impl CrashHistory {
     }
 
     /// For a script: plain sizes, checkpoints only when asked for, all outcomes of small changes.
-    pub(super) fn scripted(outcomes_max: u64, images_per_event: u64) -> CrashHistory {
+    pub(crate) fn scripted(outcomes_max: u64, images_per_event: u64) -> CrashHistory {
         let options = Options::new().page_bytes(4 << 10).wal_segment_bytes_max(16 << 10);
         let shape = Shape { page_bytes: 4 << 10, ..CrashHistory::new(0, 0).shape };
         let history = CrashHistory::new(0, images_per_event);
@@ -329,12 +329,39 @@ impl CrashHistory {
         }
         self.versions.push(version);
         disk.mark(Mark::Begun(id).tag());
-        if txn.commit()?.0 != id {
-            self.versions.pop();
-        } else if !buffered {
-            self.acknowledge_all(&disk);
+        match txn.commit() {
+            Ok(done) if done.0 == id && buffered => {}
+            Ok(done) if done.0 == id => self.acknowledge_all(&disk),
+            // Nothing was changed.
+            Ok(_) => drop(self.versions.pop()),
+            Err(error) => {
+                if !error.is_outcome_unknown() {
+                    self.versions.pop();
+                }
+                return Err(error);
+            }
         }
         Ok(())
+    }
+
+    /// Recovers a disk that is left of the present one, as often as it takes to see that what is
+    /// found stays; returns its revision.
+    pub(crate) fn recover_left(&mut self, disk: SimDisk) -> Result<u64> {
+        let Point { versions, acknowledged, latest_ms, settled } = self.point();
+        let begun = versions.len() as u64 - 1;
+        let versions = &versions;
+        let expected = Expected { versions, acknowledged, begun, settled, latest_ms };
+        let again = disk.fork();
+        let settled = Some(self.recover(disk, &expected, DEPTH_MAX)?);
+        self.recover(again, &Expected { settled, ..expected }, DEPTH_MAX)
+    }
+
+    /// Panics unless the database shows a version that it may show.
+    pub(crate) fn assert_readable(&mut self, db: &Db) -> Result<()> {
+        let view = db.begin_read()?;
+        let version = &self.versions[view.id().0 as usize];
+        assert!(view.id().0 >= self.acknowledged);
+        assert_same(&view, &version.root, Now::at(self.latest_ms))
     }
 
     /// Where the history stands.

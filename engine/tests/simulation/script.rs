@@ -53,7 +53,10 @@ pub(crate) fn examine(script: &[Step], outcomes_max: u64, images_per_event: u64)
     let mut from = 0;
     for step in script {
         from = history.disk.trace().expect("started above").events().len();
-        db = history.step(db, *step)?;
+        match step {
+            Step::Reopen => db = history.reopen(db)?,
+            step => history.step(&db, *step)?,
+        }
     }
     history.disk.power_off();
     drop(db);
@@ -63,23 +66,24 @@ pub(crate) fn examine(script: &[Step], outcomes_max: u64, images_per_event: u64)
 }
 
 impl CrashHistory {
-    fn step(&mut self, db: Db, step: Step) -> Result<Db> {
+    /// Closes the database and opens it again.
+    pub(crate) fn reopen(&mut self, db: Db) -> Result<Db> {
+        db.close()?;
         let disk = self.disk.clone();
+        self.acknowledge_all(&disk);
+        Db::open_on(Arc::new(disk), "/db", self.options.clone())
+    }
+
+    /// Does one step other than to reopen.
+    pub(crate) fn step(&mut self, db: &Db, step: Step) -> Result<()> {
         match step {
             Step::Sync => db.sync()?,
             Step::Checkpoint => db.checkpoint()?,
-            Step::Reopen => {
-                db.close()?;
-                self.acknowledge_all(&disk);
-                return Db::open_on(Arc::new(disk), "/db", self.options.clone());
-            }
-            write => {
-                self.write_step(&db, write)?;
-                return Ok(db);
-            }
+            write => return self.write_step(db, write),
         }
+        let disk = self.disk.clone();
         self.acknowledge_all(&disk);
-        Ok(db)
+        Ok(())
     }
 
     fn write_step(&mut self, db: &Db, step: Step) -> Result<()> {

@@ -2,11 +2,16 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /api/db/{namespace}/{key}` | 200 `{"key":k,"value":v,"exists":true}` or 404 `{"key":k,"value":null,"exists":false}` |
-//! | `PUT` of `{"value":v,"ttl":seconds}` there | 200 `{"status":"ok"}`, when it is durable; `ttl` may be left out |
-//! | `DELETE` there | 204, or the 404 of `GET` |
-//! | `GET /api/db/{namespace}?prefix=&limit=` | 200 `{"keys":[..],"count":n}`: keys in the order of their bytes, 100 unless `limit` (1 to 1000) says otherwise |
+//! | `GET /api/db/{namespace}/{key}` | 200 or 404 with an *entry* |
+//! | `PUT /api/db/{namespace}/{key}` of `{"value":v,"ttl":seconds}` | 200 `{"status":"ok"}` |
+//! | `DELETE /api/db/{namespace}/{key}` | 204, or 404 with an *entry* |
+//! | `GET /api/db/{namespace}?prefix=&limit=` | 200 `{"keys":[..],"count":n}` |
 //! | `GET /health` | 200 `{"status":"ok"}` |
+//!
+//! An *entry* is `{"key":k,"value":v,"exists":true}`, or `{"key":k,"value":null,"exists":false}`
+//! for a key that is missing or has expired. A `PUT` is answered when it is durable; its `ttl`, a
+//! number of seconds above 0, may be left out. A list has the first keys in the order of their
+//! bytes: 100, or `limit` from 1 to 1000.
 //!
 //! **Namespaces.** The first path segment names a top-level bucket; `user/{id}` and `job/{id}` take
 //! two segments and name the bucket `{id}` in the bucket `user` or `job`. A namespace is created by
