@@ -39,6 +39,10 @@ pub enum Mutation {
     PageReusedUnderReader,
     /// What a checkpoint freed in the data file stays marked as in use.
     FreedPageLost,
+    /// A checkpoint says that the log continues behind commits that came while it wrote.
+    LogPositionAhead,
+    /// Pages that were copied by a checkpoint and dropped meanwhile keep their place in the file.
+    DroppedCopyLost,
     /// A transaction that is rolled back keeps its pages.
     RolledBackPageLost,
     /// The name of a new database is not made durable.
@@ -55,7 +59,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 20] = [
+    pub const ALL: [Mutation; 22] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -70,6 +74,8 @@ impl Mutation {
         Mutation::PageReusedBeforeMeta,
         Mutation::PageReusedUnderReader,
         Mutation::FreedPageLost,
+        Mutation::LogPositionAhead,
+        Mutation::DroppedCopyLost,
         Mutation::RolledBackPageLost,
         Mutation::DatabaseNameNotSynced,
         Mutation::DirectoryNotSynced,

@@ -121,6 +121,7 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
     if !mutation::is(Mutation::MetaBeforeData) {
         sync(store)?;
     }
+    let ahead = mutation::is(Mutation::LogPositionAhead);
     let meta = Meta {
         page_bytes: store.memory.page_bytes(),
         database_id: file.newest.database_id,
@@ -128,7 +129,7 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
         epoch: seal.root.epoch,
         txn: seal.root.txn,
         clock_ms: store.now_ms(),
-        log: seal.position,
+        log: if ahead { store.wal()?.end() } else { seal.position },
         clean: closing,
         file_pages: file.space.file_pages(),
         buckets,

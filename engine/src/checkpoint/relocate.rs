@@ -11,6 +11,7 @@
 
 use crate::error::Result;
 use crate::ids::{Epoch, PageId, PageRef};
+use crate::mutation::{self, Mutation};
 use crate::page::{Reference, Target, references};
 use crate::pager::Retired;
 use crate::tree::{Pages, PagesMut};
@@ -54,7 +55,9 @@ fn release_dropped(txn: &mut WriteTxn, moved: &Moved, sealed: Epoch) -> Vec<(u32
     for retired in writer.arena.waiting().iter().filter(|retired| retired.freed > sealed) {
         if let Some(place) = moved.get(retired.id) {
             dropped.push(retired.id.index());
-            writer.freed.push(Retired { id: place.id, ..*retired });
+            if !mutation::is(Mutation::DroppedCopyLost) {
+                writer.freed.push(Retired { id: place.id, ..*retired });
+            }
         }
     }
     dropped.sort_unstable();

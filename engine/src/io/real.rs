@@ -9,11 +9,10 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 
 use super::{File, Host, Lock, OpenMode, Region};
 
@@ -37,7 +36,7 @@ impl Host for RealHost {
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
         let file = options(mode).open(path)?;
-        Ok(Arc::new(RealFile { file, map: self.map, durable_writes: AtomicBool::new(true) }))
+        Ok(Arc::new(RealFile { file, map: self.map }))
     }
 
     fn open_log(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
@@ -53,7 +52,7 @@ impl Host for RealHost {
             }
             other => other?,
         };
-        Ok(Arc::new(RealFile { file, map: false, durable_writes: AtomicBool::new(true) }))
+        Ok(Arc::new(RealFile { file, map: false }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -131,8 +130,6 @@ impl Lock for RealLock {}
 struct RealFile {
     file: fs::File,
     map: bool,
-    /// Cleared when the file system refuses `RWF_DSYNC`; then a sync follows each durable write.
-    durable_writes: AtomicBool,
 }
 
 impl File for RealFile {
@@ -149,14 +146,8 @@ impl File for RealFile {
     }
 
     fn write_durable_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        if self.durable_writes.load(Ordering::Relaxed) {
-            match self.write_dsync(buf, offset) {
-                Err(error) if error == Errno::OPNOTSUPP || error == Errno::INVAL => {
-                    self.durable_writes.store(false, Ordering::Relaxed);
-                }
-                other => return other.map_err(io::Error::from),
-            }
-        }
+        // Not one call with `RWF_DSYNC`: for direct writes the kernel then syncs from a worker thread,
+        // which on a busy machine was seen to wait 4 ms for its turn. See docs/design.md.
         self.file.write_all_at(buf, offset)?;
         self.file.sync_data()
     }
@@ -189,24 +180,6 @@ impl File for RealFile {
             return Ok(None);
         }
         Region::file(&self.file, reserve).map(Some)
-    }
-}
-
-impl RealFile {
-    /// Writes all of `buf`, each piece durable when its call returns.
-    fn write_dsync(&self, buf: &[u8], offset: u64) -> std::result::Result<(), Errno> {
-        let mut done = 0;
-        while done < buf.len() {
-            let slice = [io::IoSlice::new(&buf[done..])];
-            let at = offset + done as u64;
-            match rustix::io::pwritev2(&self.file, &slice, at, ReadWriteFlags::DSYNC) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(written) => done += written,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 

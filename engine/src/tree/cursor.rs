@@ -6,7 +6,7 @@
 //! 3. While it stands on an entry, `steps` lead from the root to `leaf`.
 
 use super::pages::{Pages, Root};
-use super::path::{Step, open, open_root};
+use super::path::{Step, open, open_root, touch};
 use crate::error::Result;
 use crate::ids::PageRef;
 use crate::limits::TREE_HEIGHT_MAX;
@@ -147,6 +147,7 @@ impl<'a, P: Pages> Cursor<'a, P> {
             level -= 1;
             bytes = open(self.pages, page, level)?;
         }
+        touch(bytes);
         self.stand_in(Leaf::new(bytes), aim);
         Ok(())
     }

@@ -4,10 +4,8 @@
 //! before any is searched, so that their cache misses overlap. Never copies an entry: what is
 //! found is borrowed from its page.
 
-use std::hint::black_box;
-
 use super::pages::{Pages, Root};
-use super::path::{open, open_root};
+use super::path::{open, open_root, touch};
 use crate::error::Result;
 use crate::ids::PageRef;
 use crate::limits::GET_MANY_WIDTH;
@@ -86,16 +84,6 @@ fn get_abreast<'a, P: Pages, K: AsRef<[u8]>>(
     }
     out.extend(keys.iter().zip(at).map(|(key, leaf)| Leaf::new(leaf).find(key.as_ref())));
     Ok(())
-}
-
-/// Reads where the heads and slots of a page most likely are, so that these cache lines are on
-/// their way while the header is. Measured on 1M keys of 24 bytes: 345 to 310 ns a get, 205 to 140
-/// ns a key for sixteen at once.
-#[inline]
-fn touch(page: &[u8]) {
-    if let Some(opening) = page.first_chunk::<320>() {
-        black_box(opening[64] ^ opening[128] ^ opening[192] ^ opening[256]);
-    }
 }
 
 #[cfg(test)]

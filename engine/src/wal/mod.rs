@@ -356,9 +356,9 @@ mod tests {
 
     #[test]
     fn a_failure_of_any_operation_loses_nothing_that_was_acknowledged() {
-        let rounds = 8_u8;
+        let rounds = if cfg!(miri) { 4_u8 } else { 8 };
         for forever in [false, true] {
-            for number in (1..).step_by(if cfg!(miri) { 17 } else { 1 }) {
+            for number in (1..).step_by(if cfg!(miri) { 41 } else { 1 }) {
                 let disk = SimDisk::new(number);
                 let wal = create(&disk);
                 fail_at(&disk, number, forever);

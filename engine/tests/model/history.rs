@@ -16,6 +16,7 @@ use bristlecone::io::sim::{START_MS, SimDisk};
 use bristlecone::{Commit, Db, Durability, Options, ReadTxn, Result, Snapshot};
 
 use crate::simulation::compare::{Reads, assert_same, assert_sound};
+use crate::simulation::interleave::{self, Interleaved};
 use crate::simulation::random::Random;
 use crate::simulation::reads::Reading;
 use crate::simulation::reference::{Now, Tree};
@@ -78,6 +79,8 @@ pub(crate) struct History {
     /// The newest clock reading that a kill cannot take along.
     durable_ms: u64,
     checkpoints: u64,
+    /// True when checkpoints start only when asked for, and commits come in the middle of them.
+    interleaved: bool,
     /// Compare everything after every commit.
     pub(crate) careful: bool,
     pub(crate) operations: u64,
@@ -99,6 +102,7 @@ impl History {
             build_max: if big { 6000 } else { 300 },
             simulated_clock: !real,
         };
+        let interleaved = !real && random.percent(30);
         let options = Options::new()
             .page_bytes(page_bytes)
             .checkpoint_log_bytes(random.pick(&[2 << 10, 16 << 10, 200 << 10]))
@@ -109,6 +113,10 @@ impl History {
             .buffered_delay(Duration::from_millis(random.pick(&[0, 1, 10])))
             .map(real && random.percent(80))
             .threads(real && random.percent(80));
+        let options = match interleaved {
+            true => options.checkpoint_log_bytes(1 << 40).checkpoint_memory_bytes(1 << 40),
+            false => options,
+        };
         let place = if real {
             Place::Real(tempfile::tempdir().expect("a temporary directory"))
         } else {
@@ -126,6 +134,7 @@ impl History {
             now_ms,
             durable_ms: now_ms,
             checkpoints: 0,
+            interleaved,
             careful: false,
             operations: 0,
         }
@@ -149,7 +158,7 @@ impl History {
     fn open(&self) -> Result<Db> {
         match &self.place {
             Place::Simulated(disk) => {
-                Db::open_on(Arc::new(disk.clone()), "/db", self.options.clone())
+                Db::open_on(Arc::new(Interleaved(disk.clone())), "/db", self.options.clone())
             }
             Place::Real(dir) => Db::open_with(dir.path().join("db"), self.options.clone()),
         }
@@ -407,13 +416,27 @@ impl History {
     }
 
     fn checkpoint(&mut self, db: &Db, unread: bool) -> Result<()> {
-        db.checkpoint()?;
-        self.all_published();
+        let tip = self.versions.back().expect("there is a tip").txn;
+        if self.interleaved {
+            let during = db.clone();
+            let callback = move |history: &mut History| {
+                if history.random.percent(20) {
+                    let commit = history.write(&during, &mut Vec::new());
+                    commit.expect("a commit in the middle of a checkpoint");
+                }
+            };
+            interleave::during(self, History::new(0, false), callback, || db.checkpoint())?;
+        } else {
+            db.checkpoint()?;
+        }
+        if self.versions[0].txn < tip {
+            self.published(tip);
+        }
         if self.random.percent(10) || self.careful {
             assert_sound(db)?;
         }
         let stats = db.stats();
-        if unread && matches!(self.place, Place::Simulated(_)) {
+        if unread && matches!(self.place, Place::Simulated(_)) && !self.interleaved {
             assert_eq!(stats.memory_bytes, 0, "memory is free after a checkpoint: {stats:?}");
             assert_eq!(stats.log_bytes, 0, "{stats:?}");
         }

@@ -22,6 +22,7 @@ use bristlecone::io::Host;
 use bristlecone::io::sim::{CrashImages, SimDisk, Trace};
 use bristlecone::{Db, Durability, Options, Result, Snapshot, WriteTxn};
 
+use super::interleave::{self, Interleaved};
 use super::compare::{assert_same, assert_sound};
 use super::ordering::Ordering;
 use super::random::Random;
@@ -114,6 +115,8 @@ pub(crate) struct CrashHistory {
     images_per_event: u64,
     /// Where a cut can leave no more disks than this, each of them is made.
     outcomes_max: u64,
+    /// True when checkpoints start only when asked for, and commits come in the middle of them.
+    interleaved: bool,
 }
 
 /// Where a history stands before a life.
@@ -144,7 +147,7 @@ impl CrashHistory {
         let mut random = Random::new(seed);
         let shape = Shape {
             page_bytes: 4 << 10,
-            entries_max: random.pick(&[4, 12, 40]),
+            entries_max: random.pick(&[4, 12, 40, 120]),
             buckets_max: random.pick(&[1, 2, 4]),
             depth_max: random.pick(&[1, 2, 4]),
             large_percent: random.pick(&[0, 5, 25]),
@@ -153,11 +156,15 @@ impl CrashHistory {
             build_max: 40,
             simulated_clock: true,
         };
-        let options = Options::new()
+        let interleaved = random.percent(40);
+        let mut options = Options::new()
             .page_bytes(shape.page_bytes)
-            .checkpoint_log_bytes(random.pick(&[1 << 10, 6 << 10, 40 << 10]))
-            .checkpoint_memory_bytes(random.pick(&[40 << 10, 400 << 10]))
             .wal_segment_bytes_max(random.pick(&[16 << 10, 16 << 10, 32 << 10]));
+        if !interleaved {
+            options = options
+                .checkpoint_log_bytes(random.pick(&[1 << 10, 6 << 10, 40 << 10]))
+                .checkpoint_memory_bytes(random.pick(&[40 << 10, 400 << 10]));
+        }
         let disk = SimDisk::new(seed);
         disk.set_reserve_bytes_max(RESERVE_BYTES);
         let latest_ms = bristlecone::io::sim::START_MS;
@@ -173,6 +180,7 @@ impl CrashHistory {
             tally: Tally::default(),
             images_per_event,
             outcomes_max: images_per_event,
+            interleaved,
         }
     }
 
@@ -181,7 +189,7 @@ impl CrashHistory {
         let options = Options::new().page_bytes(4 << 10).wal_segment_bytes_max(16 << 10);
         let shape = Shape { page_bytes: 4 << 10, ..CrashHistory::new(0, 0).shape };
         let history = CrashHistory::new(0, images_per_event);
-        CrashHistory { options, shape, outcomes_max, ..history }
+        CrashHistory { options, shape, outcomes_max, interleaved: false, ..history }
     }
 
     /// Lives so many lives, each from a disk that a cut of the one before left.
@@ -215,7 +223,8 @@ impl CrashHistory {
 
     /// Opens the disk and checks what it holds.
     pub(super) fn open(&mut self) -> Result<Db> {
-        let db = Db::open_on(Arc::new(self.disk.clone()), "/db", self.options.clone())?;
+        let host = Arc::new(Interleaved(self.disk.clone()));
+        let db = Db::open_on(host, "/db", self.options.clone())?;
         let revision = db.begin_read()?.id().0;
         let expected = Expected {
             versions: &self.versions,
@@ -241,14 +250,10 @@ impl CrashHistory {
         let disk = self.disk.clone();
         let mut held: BTreeMap<u64, (Snapshot, Arc<Tree>, u64)> = BTreeMap::new();
         for step in 0..5 + self.random.below(25) as u64 {
-            match self.random.weighted(&[60, 8, 6, 10, 5, 5]) {
+            let checkpoints = if self.interleaved { 20 } else { 8 };
+            match self.random.weighted(&[60, checkpoints, 6, 10, 5, 5]) {
                 0 => self.write(db)?,
-                1 => {
-                    db.checkpoint()?;
-                    self.acknowledge_all(&disk);
-                    let memory_bytes = db.stats().memory_bytes;
-                    assert!(!held.is_empty() || memory_bytes == 0, "{memory_bytes} are lost");
-                }
+                1 => self.checkpoint(db, held.is_empty())?,
                 2 => {
                     db.sync()?;
                     self.acknowledge_all(&disk);
@@ -272,6 +277,29 @@ impl CrashHistory {
         for (snapshot, root, now_ms) in held.values() {
             assert_same(snapshot, root, Now::at(*now_ms))?;
         }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, perhaps with commits in the middle of it.
+    fn checkpoint(&mut self, db: &Db, unread: bool) -> Result<()> {
+        let tip = self.versions.len() as u64 - 1;
+        if self.interleaved {
+            let stand_in = CrashHistory::new(0, 0);
+            let during = db.clone();
+            let callback = move |history: &mut CrashHistory| {
+                if history.random.percent(30) {
+                    history.write(&during).expect("a commit in the middle of a checkpoint");
+                }
+            };
+            interleave::during(self, stand_in, callback, || db.checkpoint())?;
+        } else {
+            db.checkpoint()?;
+            let memory_bytes = db.stats().memory_bytes;
+            assert!(!unread || memory_bytes == 0, "{memory_bytes} bytes of memory are lost");
+        }
+        // What was committed before the checkpoint began is durable, whatever came since.
+        self.acknowledged = self.acknowledged.max(tip);
+        self.disk.mark(Mark::Acknowledged(self.acknowledged).tag());
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod compare;
 pub(crate) mod crash;
+pub(crate) mod interleave;
 pub(crate) mod ordering;
 pub(crate) mod random;
 pub(crate) mod reads;
