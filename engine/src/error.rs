@@ -179,7 +179,7 @@ impl Error {
         Error::from(ErrorKind::TooLarge { what, max, found })
     }
 
-    /// A failed operation on a file. A full disk and a read-only file system get kinds of their own.
+    /// A failed operation on a file. A full disk and a read-only file system have their own kinds.
     #[cold]
     pub(crate) fn io(operation: &'static str, file: &Path, source: io::Error) -> Error {
         let kind = match source.kind() {

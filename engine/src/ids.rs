@@ -1,44 +1,45 @@
-//! Newtypes for the numbers that must never be mixed up: pages, transactions, epochs, log positions.
+//! Newtypes for numbers that must never be mixed up: pages, transactions, epochs, log positions.
 //!
 //! Does no arithmetic beyond "next". Invariants:
 //! 1. `PageId::NONE` names no page; its file reading would be page 0, a meta page, which no tree
 //!    can reach.
-//! 2. The top bit of a page id says where the page lives: clear for the data file, set for the arena.
+//! 2. The top bit of a page id says where the page lives: clear for the data file, set for the
+//!    arena.
 
 use std::fmt;
 
 /// Number of a page, in the data file or (top bit set) in the arena.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PageId(pub u32);
+pub(crate) struct PageId(pub(crate) u32);
 
 impl PageId {
     /// No page: an empty tree.
-    pub const NONE: PageId = PageId(0);
+    pub(crate) const NONE: PageId = PageId(0);
     /// The bit that marks an arena page.
-    pub const ARENA_BIT: u32 = 1 << 31;
+    pub(crate) const ARENA_BIT: u32 = 1 << 31;
 
     /// The page `index` of the arena.
     #[inline]
-    pub fn arena(index: u32) -> PageId {
+    pub(crate) fn arena(index: u32) -> PageId {
         debug_assert!(index & PageId::ARENA_BIT == 0);
         PageId(index | PageId::ARENA_BIT)
     }
 
     /// True for an arena page, which has no place in the file yet.
     #[inline]
-    pub fn is_arena(self) -> bool {
+    pub(crate) fn is_arena(self) -> bool {
         self.0 & PageId::ARENA_BIT != 0
     }
 
     /// The index within the file or the arena.
     #[inline]
-    pub fn index(self) -> u32 {
+    pub(crate) fn index(self) -> u32 {
         self.0 & !PageId::ARENA_BIT
     }
 
     /// True when this names no page.
     #[inline]
-    pub fn is_none(self) -> bool {
+    pub(crate) fn is_none(self) -> bool {
         self == PageId::NONE
     }
 }
@@ -63,35 +64,35 @@ impl fmt::Display for PageId {
 ///
 /// The checksum of an arena page is not yet known and never read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PageRef {
+pub(crate) struct PageRef {
     /// Where the page is.
-    pub id: PageId,
+    pub(crate) id: PageId,
     /// CRC-32 of the page's bytes; 0 while the page lives in the arena.
-    pub crc: u32,
+    pub(crate) crc: u32,
 }
 
 impl PageRef {
     /// The root of an empty tree.
-    pub const NONE: PageRef = PageRef { id: PageId::NONE, crc: 0 };
+    pub(crate) const NONE: PageRef = PageRef { id: PageId::NONE, crc: 0 };
 
     /// A page of the arena, whose checksum is computed when a checkpoint gives it a place.
     #[inline]
-    pub fn unsealed(id: PageId) -> PageRef {
+    pub(crate) fn unsealed(id: PageId) -> PageRef {
         PageRef { id, crc: 0 }
     }
 }
 
 macro_rules! counter {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $visibility:vis $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-        pub struct $name(pub u64);
+        $visibility struct $name($visibility u64);
 
         impl $name {
             /// The next number.
             #[inline]
             #[must_use]
-            pub fn next(self) -> $name {
+            pub(crate) fn next(self) -> $name {
                 $name(self.0 + 1)
             }
         }
@@ -106,14 +107,14 @@ macro_rules! counter {
 
 counter!(
     /// Number of a committed write transaction: the database's revision. The first commit is 1.
-    TxnId
+    pub TxnId
 );
 counter!(
     /// Number of a version of the tree. A commit makes a new one, and so does housekeeping that
     /// moves pages without changing their content.
-    Epoch
+    pub(crate) Epoch
 );
 counter!(
     /// Number of a frame in the write-ahead log. The first frame is 1.
-    Lsn
+    pub(crate) Lsn
 );

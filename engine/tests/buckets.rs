@@ -5,8 +5,8 @@ use std::ops::Bound;
 use bristlecone::{Db, ErrorKind, Options, Result};
 
 fn open() -> (tempfile::TempDir, Db) {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(dir.path().join("db")).unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = Db::open(dir.path().join("db")).expect("a new database");
     (dir, db)
 }
 
@@ -303,4 +303,50 @@ fn a_second_opener_and_a_foreign_directory_are_refused() -> Result<()> {
     let other_size = Options::new().page_bytes(4096).open(dir.path().join("db")).unwrap_err();
     assert!(matches!(other_size.kind(), ErrorKind::Unsupported { .. }), "{other_size}");
     Ok(())
+}
+
+#[test]
+fn many_keys_at_once_give_their_values_in_the_order_asked() -> Result<()> {
+    let (_dir, db) = open();
+    db.update(|txn| {
+        let mut bucket = txn.create_bucket("bucket")?;
+        for index in 0..1000 {
+            bucket.put(key(index), index.to_be_bytes())?;
+        }
+        Ok(())
+    })?;
+    db.view(|txn| {
+        let bucket = txn.bucket("bucket")?;
+        let asked: Vec<u32> = (0..40).map(|step| step * 389 % 1100).collect();
+        let keys: Vec<Vec<u8>> = asked.iter().copied().map(key).collect();
+        let found = bucket.get_many(&keys)?;
+        assert_eq!(found.len(), asked.len());
+        for (asked, found) in asked.iter().zip(found) {
+            let expected = (*asked < 1000).then(|| asked.to_be_bytes());
+            assert_eq!(found, expected.as_ref().map(|bytes| &bytes[..]));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_bucket_opened_again_and_not_written_keeps_its_page() -> Result<()> {
+    let (_dir, db) = open();
+    let fill = |mut bucket: bristlecone::BucketMut<'_>, byte: u8| -> Result<()> {
+        (0..40).try_for_each(|index| bucket.put(key(index), [byte; 100]))
+    };
+    db.update(|txn| {
+        // Too large for its parent's entry, so it has a page of its own, made here.
+        fill(txn.create_bucket("first")?, 1)?;
+        drop(txn.bucket_mut("first")?);
+        fill(txn.create_bucket("second")?, 2)
+    })?;
+    db.view(|txn| {
+        for (name, byte) in [("first", 1), ("second", 2)] {
+            let bucket = txn.bucket(name)?;
+            assert_eq!(bucket.iter()?.count(), 40, "{name}");
+            assert_eq!(bucket.get(key(7))?, Some(&[byte; 100][..]));
+        }
+        Ok(())
+    })
 }

@@ -1,4 +1,5 @@
-//! A data file that outgrows what one page of the space map describes.
+//! Large files: more pages than one page of the space map describes, and more than a checkpoint
+//! frees at once.
 
 use std::sync::Arc;
 
@@ -8,20 +9,34 @@ use bristlecone::{Db, Options, Result};
 /// Pages that one bitmap page describes, at 4 KiB a page.
 const GROUP_BYTES: u64 = (4096 - 64) * 8 * 4096;
 
-#[test]
-fn pages_behind_the_first_group_are_handed_out_once() -> Result<()> {
+fn open(disk: &SimDisk) -> Result<Db> {
+    Db::open_on(Arc::new(disk.clone()), "/db", Options::new().page_bytes(4096))
+}
+
+fn disk() -> SimDisk {
     let disk = SimDisk::new(1);
     disk.set_reserve_bytes_max(512 << 20);
-    let options = Options::new().page_bytes(4096);
-    let db = Db::open_on(Arc::new(disk.clone()), "/db", options.clone())?;
+    disk
+}
+
+fn assert_sound(db: &Db) -> Result<()> {
+    let report = db.check(&mut |_| {})?;
+    assert!(report.is_sound(), "{:#?}", report.problems);
+    Ok(())
+}
+
+#[test]
+fn pages_behind_the_first_group_are_handed_out_once() -> Result<()> {
+    let disk = disk();
+    let db = open(&disk)?;
     db.update(|txn| txn.create_bucket("b").map(|_| ()))?;
     let mut number = 0_u32;
     let mut rounds_behind = 0;
-    while rounds_behind < 6 {
+    while rounds_behind < 4 {
         db.update(|txn| {
             let mut bucket = txn.bucket_mut("b")?;
             // Before the boundary large runs, to be there soon; then runs that leave remainders.
-            let (count, len) = if rounds_behind == 0 { (8, 2 << 20) } else { (40, 700_000) };
+            let (count, len) = if rounds_behind == 0 { (8, 2 << 20) } else { (10, 700_000) };
             for _ in 0..count {
                 number += 1;
                 bucket.put(number.to_be_bytes(), vec![number as u8; len])?;
@@ -32,10 +47,9 @@ fn pages_behind_the_first_group_are_handed_out_once() -> Result<()> {
         db.checkpoint()?;
         rounds_behind += usize::from(db.stats().file_bytes > GROUP_BYTES);
     }
-    let report = db.check(&mut |_| {})?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
+    assert_sound(&db)?;
     db.close()?;
-    let db = Db::open_on(Arc::new(disk), "/db", options)?;
+    let db = open(&disk)?;
     db.view(|txn| {
         for number in 1..=number {
             let value = txn.bucket("b")?.get(number.to_be_bytes())?.expect("a value");
@@ -43,4 +57,39 @@ fn pages_behind_the_first_group_are_handed_out_once() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Twelve thousand pages: three checkpoints have to free them, and any may be cut short.
+#[test]
+fn a_large_bucket_is_freed_in_steps_whatever_interrupts_them() -> Result<()> {
+    let disk = disk();
+    let db = open(&disk)?;
+    let keys: Vec<[u8; 4]> = (0..12_000_u32).map(u32::to_be_bytes).collect();
+    let value = [7; 2000];
+    db.update(|txn| {
+        let pairs = keys.iter().map(|key| (&key[..], &value[..]));
+        assert_eq!(txn.create_bucket("large")?.build(pairs)?, keys.len() as u64);
+        txn.create_bucket("small")?.put("key", "value")
+    })?;
+    db.checkpoint()?;
+    let before = db.stats();
+    db.update(|txn| txn.drop_bucket("large"))?;
+    for step in 0..4 {
+        db.checkpoint()?;
+        assert_sound(&db)?;
+        for left in [disk.fork(), disk.crash(step)] {
+            let db = open(&left)?;
+            assert_sound(&db)?;
+            db.checkpoint()?;
+            assert_sound(&db)?;
+            db.view(|txn| {
+                assert_eq!(txn.buckets()?.count(), 1);
+                assert_eq!(txn.bucket("small")?.get("key")?, Some(&b"value"[..]));
+                Ok(())
+            })?;
+        }
+    }
+    let after = db.stats();
+    assert!(after.file_bytes - after.free_bytes < 40 * 4096, "{before:?}, then {after:?}");
+    Ok(())
 }

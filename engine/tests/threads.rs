@@ -10,8 +10,8 @@ use std::thread::{self, Thread};
 use bristlecone::{Db, Durability, Options, Result};
 
 fn open(options: Options) -> (tempfile::TempDir, Db) {
-    let dir = tempfile::tempdir().unwrap();
-    let db = options.open(dir.path().join("db")).unwrap();
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = options.open(dir.path().join("db")).expect("a new database");
     (dir, db)
 }
 

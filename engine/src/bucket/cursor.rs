@@ -7,6 +7,14 @@ use crate::tree;
 
 use super::read::Bucket;
 
+impl<'txn> Bucket<'txn> {
+    /// A cursor, not yet on any pair.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor<'txn> {
+        Cursor::new(*self)
+    }
+}
+
 type Pair<'txn> = (&'txn [u8], &'txn [u8]);
 
 /// A place among the pairs of a bucket, moved at will in both directions.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::iter::FusedIterator;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use crate::error::Result;
 use crate::page::{Entry, Payload};
@@ -10,6 +10,63 @@ use crate::pager::PageMemory;
 use crate::tree;
 
 use super::read::Bucket;
+
+impl<'txn> Bucket<'txn> {
+    /// The names of the nested buckets, in order.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn buckets(&self) -> Result<BucketNames<'txn>> {
+        Ok(BucketNames::new(*self))
+    }
+
+    /// All pairs, in the order of their keys. Runs from both ends: `iter()?.rev()` is backwards.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn iter(&self) -> Result<Range<'txn>> {
+        Ok(Range::new(*self, Bound::Unbounded, Bound::Unbounded))
+    }
+
+    /// The pairs whose keys lie within `bounds`, in order. Bounds that exclude everything give an
+    /// empty range.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Result<Range<'txn>> {
+        let owned = |bound: Bound<&K>| bound.map(|key| Cow::Owned(key.as_ref().to_vec()));
+        Ok(Range::new(*self, owned(bounds.start_bound()), owned(bounds.end_bound())))
+    }
+
+    /// The pairs whose keys start with `prefix`, in order.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Range<'txn>> {
+        let prefix = prefix.as_ref();
+        let end = match successor(prefix) {
+            Some(end) => Bound::Excluded(Cow::Owned(end)),
+            None => Bound::Unbounded,
+        };
+        Ok(Range::new(*self, Bound::Included(Cow::Owned(prefix.to_vec())), end))
+    }
+
+    /// The first pair.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn first(&self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
+        self.iter()?.next().transpose()
+    }
+
+    /// The last pair.
+    ///
+    /// # Errors
+    /// `Corrupt` when a page on the way is damaged.
+    pub fn last(&self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
+        self.iter()?.next_back().transpose()
+    }
+}
 
 type Pair<'txn> = (&'txn [u8], &'txn [u8]);
 
@@ -216,3 +273,24 @@ impl<'txn> Iterator for BucketNames<'txn> {
 }
 
 impl FusedIterator for BucketNames<'_> {}
+
+/// The smallest byte string that is greater than all that start with `prefix`.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_successor_of_a_prefix_skips_trailing_ff() {
+        assert_eq!(successor(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(successor(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(successor(b"\xff"), None);
+        assert_eq!(successor(b""), None);
+    }
+}

@@ -118,18 +118,20 @@ enum Walk {
 struct Pending {
     record: Vec<u8>,
     depth: usize,
+    /// Names from the top, for the report.
+    path: String,
 }
 
 impl Check<'_> {
     /// Checks a bucket and all within it.
     fn walk(&mut self, record: &[u8], walk: Walk) {
-        let mut pending = vec![Pending { record: record.to_vec(), depth: 0 }];
+        let mut pending = vec![Pending { record: record.to_vec(), depth: 0, path: String::new() }];
         while let Some(bucket) = pending.pop() {
             if self.report.problems.len() >= PROBLEMS_MAX {
                 return;
             }
             if let Err(error) = self.bucket(&bucket, walk, &mut pending) {
-                self.report.problems.push(error.to_string());
+                self.report.problems.push(format!("bucket {}: {error}", bucket.path));
             }
         }
     }
@@ -143,20 +145,21 @@ impl Check<'_> {
         }
         let depth = bucket.depth + 1;
         let mut seen = |seen: Seen<'_>| match seen {
-            Seen::Page(page, _) => self.page(page, 1, walk),
+            Seen::Page(page) => self.page(page, 1, walk),
             Seen::Run { run, len } => {
                 let count = overflow::run_pages(len, memory.page_bytes());
                 self.page(run, count, walk)?;
                 tree::Pages::run(memory, run, len).map(|_| ())
             }
-            Seen::Bucket { record, .. } => {
-                pending.push(Pending { record: record.to_vec(), depth });
+            Seen::Bucket { key, record } => {
+                let path = format!("{}/{}", bucket.path, key.escape_ascii());
+                pending.push(Pending { record: record.to_vec(), depth, path });
                 Ok(())
             }
         };
         let whole = walk != Walk::Dropped || bucket.depth != 1;
         let root = Root::of_bucket(&bucket.record);
-        let counts = tree::audit_part(memory, root, whole, &mut seen)?;
+        let counts = tree::audit(memory, root, whole, &mut seen)?;
         if walk != Walk::Dropped {
             self.report.buckets += 1;
             self.report.entries += counts.entries;

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Writers wait for a checkpoint when the log since the last is so many times its trigger.
 const LOG_FACTOR: u64 = 4;
+/// A checkpoint is due when the log's files have grown by so many times its trigger.
+const PADDING_FACTOR: u64 = 8;
 /// How often a waiting writer looks whether a failure stopped everything.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -115,9 +117,12 @@ impl Drop for Keeper {
     }
 }
 
-/// True when a checkpoint is due by size.
+/// True when a checkpoint is due by size. Each flush pads its frame to a block, so that small lone
+/// commits fill the log's files long before their records are as large as the trigger.
 fn wants_checkpoint(store: &Store) -> bool {
-    store.log_bytes() >= store.options.checkpoint_log_bytes
+    let trigger = store.options.checkpoint_log_bytes;
+    store.log_bytes() >= trigger
+        || store.log_frame_bytes() >= trigger.saturating_mul(PADDING_FACTOR)
         || store.arena_bytes() >= store.options.checkpoint_memory_bytes
 }
 

@@ -106,8 +106,8 @@ impl Db {
     /// transaction and begins another waits for itself, for ever.
     ///
     /// # Errors
-    /// `Poisoned` after a failed write or sync; `Closed` after [`close`](Db::close); `ReadOnly` when
-    /// opened read-only.
+    /// `Poisoned` after a failed write or sync; `Closed` after [`close`](Db::close); `ReadOnly`
+    /// when opened read-only.
     pub fn begin_write(&self) -> Result<WriteTxn> {
         self.keeper.relieve()?;
         let mut txn = WriteTxn::begin(self.store())?;
@@ -144,8 +144,8 @@ impl Db {
     }
 
     /// Reads every page of the data file from the device and verifies it; tells `progress` how far
-    /// it has come. Readers and writers go on; checkpoints wait. Must not be called by a thread that
-    /// holds a write transaction.
+    /// it has come. Readers and writers go on; checkpoints wait. Must not be called by a thread
+    /// that holds a write transaction.
     ///
     /// # Errors
     /// Damage is in the report. An error means that the check itself could not go on.

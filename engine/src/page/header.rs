@@ -1,7 +1,7 @@
 //! The 24 bytes that open every page of a tree and every overflow run.
 //!
 //! ```text
-//!  0 u8  kind        1 leaf, 2 interior, 3 overflow, 4 space bitmap, 5 space directory, 6 meta
+//!  0 u8  kind        1 leaf, 2 interior, 3 overflow, 4 space bitmap, 5 space directory
 //!  1 u8  level       distance from the leaves; a leaf has 0
 //!  2 u16 count       leaf: entries; interior: separators
 //!  4 u16 prefix_len  bytes that every key (separator) of the page starts with
@@ -54,8 +54,6 @@ pub(crate) enum PageKind {
     SpaceBitmap = 4,
     /// Where the space bitmap's pages are.
     SpaceDirectory = 5,
-    /// One of the two pages from which all others are found.
-    Meta = 6,
 }
 
 /// A decoded header.
@@ -140,12 +138,6 @@ pub(crate) fn is_at_level(bytes: &[u8], level: u8) -> bool {
     bytes.len() >= PAGE_HEADER_BYTES && bytes.first_chunk() == Some(&opening)
 }
 
-/// The epoch in which the page was copied or made.
-#[inline]
-pub(crate) fn born(bytes: &[u8]) -> Epoch {
-    Header::read(bytes).born
-}
-
 pub(crate) fn set_born(bytes: &mut [u8], born: Epoch) {
     put_u64(bytes, BORN_AT, born.0);
 }
@@ -195,7 +187,7 @@ mod tests {
         assert_eq!(format!("{:?}", Header::read(&bytes)), format!("{header:?}"));
         assert_eq!(&bytes[..4], &[2, 3, 2, 1]);
         assert_eq!(tree_level(&bytes), Some(3));
-        assert_eq!(born(&bytes), Epoch(1 << 40));
+        assert_eq!(Header::read(&bytes).born, Epoch(1 << 40));
     }
 
     #[test]

@@ -428,7 +428,8 @@ mod tests {
             for (key, &(_, len)) in content.iter().filter(|(key, _)| !key.is_empty()) {
                 builder.push(key, PageRef { id: PageId(len as u32 + 1), crc: 8 });
             }
-            let count = (0..=builder.count()).rev().find(|n| builder.used_bytes(0..*n) <= PAGE_BYTES);
+            let fits = |count: &usize| builder.used_bytes(0..*count) <= PAGE_BYTES;
+            let count = (0..=builder.count()).rev().find(fits);
             let mut bytes = vec![0; PAGE_BYTES];
             prop_assert!(builder.write(0..count.unwrap_or(0), &mut bytes, 1, Epoch(1)));
             prop_assert_eq!(validate(&bytes), Ok(()));

@@ -37,7 +37,7 @@ use crate::mutation::{self, Mutation};
 use crate::page::BucketRecord;
 use crate::wal::Position;
 
-use super::space_pages::{COPIES, Geometry};
+use super::space_pages::{COPIES, DirectoryRef, Geometry};
 
 /// Bytes of a meta page that carry something.
 pub(crate) const META_BYTES: usize = 4096;
@@ -51,15 +51,6 @@ const DIRECTORIES_MAX: usize = (CRC_AT - DIRECTORIES_AT) / 8;
 const CLEAN: u32 = 1;
 
 const _: () = assert!(META_BYTES <= PAGE_BYTES_MIN);
-
-/// A space directory as a meta page names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) struct DirectoryRef {
-    /// CRC-32 of the directory page.
-    pub(crate) crc: u32,
-    /// Which of its copies.
-    pub(crate) copy: u32,
-}
 
 /// The content of a meta page.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The space map: which pages of the data file are free, kept by the checkpoint alone.
 //!
-//! The file is divided into groups, each with three copies of its bitmap page: one bit a page, set
-//! when in use. Group 0 has its own at its start, behind the two meta pages; after it sixteen groups
-//! make a cluster and have theirs at the cluster's start. Every so many groups a directory page, in
+//! The file is divided into groups, each with three copies of its bitmap page: one bit a page,
+//! set when in use. Group 0 has its own at its start, behind the two meta pages; after it sixteen
+//! groups make a cluster and have theirs at the cluster's start. Every so many groups a directory page, in
 //! three copies too, holds the checksum, free count and current copy of each group's bitmap; a meta
 //! page holds the same of the directories. A checkpoint writes only the
 //! bitmaps it changed, each to a copy that neither meta page refers to.
@@ -23,9 +23,10 @@ use crate::mutation::{self, Mutation};
 
 use super::arena::Retired;
 use super::memory::PageMemory;
-use super::meta::{DirectoryRef, Meta};
+use super::meta::Meta;
 use super::space_pages::{
-    COPIES, Geometry, GroupEntry, encode_bitmap, encode_directory, read_bitmap, read_entries,
+    COPIES, DirectoryRef, Geometry, GroupEntry, encode_bitmap, encode_directory, read_bitmap,
+    read_entries,
 };
 
 /// Adjoining free pages.
@@ -96,12 +97,12 @@ impl SpaceMap {
         let mut map = SpaceMap::empty(newest.page_bytes);
         map.groups.clear();
         map.file_pages = newest.file_pages;
-        map.entries = read_entries(memory, newest)?;
+        map.entries = read_entries(memory, newest.file_pages, &newest.directories)?;
         map.directories = newest.directories.clone();
         map.meta_entries[newest.slot()] = map.entries.clone();
         map.meta_directories[newest.slot()] = map.directories.clone();
         if let Some(other) = other
-            && let Ok(entries) = read_entries(memory, other)
+            && let Ok(entries) = read_entries(memory, other.file_pages, &other.directories)
         {
             map.meta_entries[other.slot()] = entries;
             map.meta_directories[other.slot()] = other.directories.clone();

@@ -19,7 +19,6 @@ use crate::limits::{PAGE_BYTES_MIN, VALUE_BYTES_MAX};
 use crate::page::PageKind;
 
 use super::memory::PageMemory;
-use super::meta::Meta;
 
 /// Copies of each bitmap and directory page: one for each meta page, and one to write.
 pub(super) const COPIES: u32 = 3;
@@ -38,6 +37,15 @@ const _: () = {
     let room = group_bytes * CLUSTER_GROUPS as usize - fixed_bytes;
     assert!(room >= VALUE_BYTES_MAX + PAGE_BYTES_MIN);
 };
+
+/// A space directory as a meta page names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct DirectoryRef {
+    /// CRC-32 of the directory page.
+    pub(crate) crc: u32,
+    /// Which of its copies.
+    pub(crate) copy: u32,
+}
 
 /// What a directory says of one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -142,18 +150,22 @@ pub(super) fn read_bitmap(memory: &PageMemory, group: u32, entry: GroupEntry) ->
     Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
 }
 
-/// The entries of all groups that a meta page knows, verified.
-pub(super) fn read_entries(memory: &PageMemory, meta: &Meta) -> Result<Vec<GroupEntry>> {
-    let geometry = Geometry::new(meta.page_bytes);
-    let groups = geometry.groups(meta.file_pages);
+/// The entries of all groups of a file, verified: `directories` are those its meta page names.
+pub(super) fn read_entries(
+    memory: &PageMemory,
+    file_pages: u32,
+    directories: &[DirectoryRef],
+) -> Result<Vec<GroupEntry>> {
+    let geometry = Geometry::new(memory.page_bytes());
+    let groups = geometry.groups(file_pages);
     let expected = groups.div_ceil(geometry.directory_groups()) as usize;
-    if meta.directories.len() != expected {
-        let found = meta.directories.len().to_string();
+    if directories.len() != expected {
+        let found = directories.len().to_string();
         let expected = format!("{expected} space directories");
-        return Err(Error::corrupt(memory.path(), meta.slot() as u64, expected, found));
+        return Err(Error::corrupt(memory.path(), 0, expected, found));
     }
     let mut entries = Vec::new();
-    for (number, directory) in (0..).zip(&meta.directories) {
+    for (number, directory) in (0..).zip(directories) {
         let page = geometry.directory_page(number, directory.copy);
         let bytes =
             read_fixed(memory, page, directory.crc, PageKind::SpaceDirectory as u8, number)?;

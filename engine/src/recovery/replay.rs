@@ -10,6 +10,7 @@ use crate::pager::Meta;
 use crate::txn::{RecordReader, Store, WriteTxn};
 use crate::wal::Position;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A replay under way.
 pub(super) struct Replay<'a> {
@@ -46,6 +47,7 @@ impl<'a> Replay<'a> {
             })?;
         }
         self.txn.set_id(reader.txn);
+        self.store.gauges.appended_bytes.fetch_add(record.len() as u64, Ordering::Relaxed);
         self.end = end;
         self.records += 1;
         Ok(())

@@ -16,7 +16,7 @@ use crate::page::{Interior, Leaf, Payload, validate};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Seen<'a> {
     /// A page of the tree.
-    Page(PageRef, u8),
+    Page(PageRef),
     /// A value in an overflow run.
     Run {
         /// First page of the run.
@@ -65,18 +65,9 @@ enum Bound {
     Separator,
 }
 
-/// Reads a whole tree and holds it against every rule; tells `seen` what it comes across.
+/// Reads a tree and holds it against every rule; tells `seen` what it comes across. Only the root
+/// of a `whole` tree must have children to choose from; what is left of one need not.
 pub(crate) fn audit<'a, P: Pages>(
-    pages: &'a P,
-    root: Root<'a>,
-    seen: &mut dyn FnMut(Seen<'a>) -> Result<()>,
-) -> Result<AuditCounts> {
-    audit_part(pages, root, true, seen)
-}
-
-/// Like [`audit`] for what is left of a tree: only of a `whole` one must the root have children to
-/// choose from.
-pub(crate) fn audit_part<'a, P: Pages>(
     pages: &'a P,
     root: Root<'a>,
     whole: bool,
@@ -139,7 +130,7 @@ impl<'a, P: Pages> Audit<'a, '_, P> {
         } else {
             self.counts.interiors += 1;
         }
-        (self.seen)(Seen::Page(page, level))
+        (self.seen)(Seen::Page(page))
     }
 
     fn leaf(&mut self, page: PageRef, leaf: Leaf<'a>) -> Result<()> {
@@ -206,7 +197,7 @@ mod tests {
     }
 
     fn verdict(store: &PageStore, tree: &Tree) -> String {
-        audit(store, tree.root(), &mut |_| Ok(())).unwrap_err().to_string()
+        audit(store, tree.root(), true, &mut |_| Ok(())).unwrap_err().to_string()
     }
 
     #[test]

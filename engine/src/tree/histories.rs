@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::audit::audit;
 use super::page_store::PageStore;
 use super::pages::Pages;
-use super::{Cursor, Replaced, Tree, Visit, Walk, get, insert, remove, replace_payload_in_place};
+use super::{Cursor, Replaced, Seen, Tree, get, insert, remove};
 use crate::ids::{PageId, PageRef};
 use crate::limits::{inline_bucket_bytes_max, inline_bytes_max, key_bytes_max};
+use crate::page::header::tree_level;
 use crate::page::{BucketRecord, Entry, Interior, InteriorMut, LeafBuilder, Payload};
 
 /// A generator good enough for tests, and the same everywhere (splitmix64).
@@ -183,28 +185,10 @@ impl History {
         assert_eq!(removed, replaced_of(&key, old));
     }
 
-    fn overwrite(&mut self) {
-        let key = self.some_key();
-        let fresh = vec![self.random.number() as u8; self.random.below(40)];
-        let fresh = match self.model.get(&key) {
-            Some((Content::Value(old), _)) => vec![fresh.len() as u8; old.len()],
-            _ => fresh,
-        };
-        let (pages, payload) = (&mut self.store, Payload::Value(&fresh));
-        let done = replace_payload_in_place(pages, &mut self.tree, &key, payload).unwrap();
-        match self.model.get_mut(&key) {
-            Some((old, _)) if old.payload().stored_bytes() == fresh.len() => {
-                assert!(done);
-                *old = Content::Value(fresh);
-            }
-            _ => assert!(!done),
-        }
-    }
-
     fn run(&mut self, operations: usize, put_in_ten: usize) {
         for _ in 0..operations {
             match self.random.below(20) {
-                0 => self.overwrite(),
+                0 => self.put(),
                 n if n % 10 < put_in_ten => self.put(),
                 _ => self.take(),
             }
@@ -356,13 +340,16 @@ fn misplaced_pages_never_panic() {
 
 /// Lets two interior pages of one level, or one page twice over, exchange a child.
 fn swap_children(history: &mut History) {
-    let walk = Walk::new(&history.store, history.tree.root);
-    let interiors: Vec<(PageRef, u8)> = walk
-        .filter_map(|visit| match visit {
-            Ok(Visit::Enter(page, level)) if level > 0 => Some((page, level)),
-            _ => None,
-        })
-        .collect();
+    let mut interiors: Vec<(PageRef, u8)> = Vec::new();
+    let mut collect = |seen: Seen<'_>| {
+        if let Seen::Page(page) = seen {
+            let level = tree_level(history.store.page(page)?).unwrap_or(0);
+            interiors.extend((level > 0).then_some((page, level)));
+        }
+        Ok(())
+    };
+    // A tree that was damaged before shows what comes before the damage.
+    let _ = audit(&history.store, history.tree.root(), true, &mut collect);
     if interiors.is_empty() {
         return;
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ids::PageRef;
 use crate::limits;
 use crate::page::entry::payload_bytes_max;
-use crate::page::{Entry, Leaf, LeafMut, Payload};
+use crate::page::{Entry, Leaf, LeafMut};
 
 /// Puts an entry, in place of the one with its key if there is one.
 ///
@@ -47,33 +47,6 @@ pub(crate) fn insert<P: PagesMut>(
     }
     let expected = "a leaf with room after two splits";
     Err(pages.damaged(tree.root, expected, "a full one".into()))
-}
-
-/// Replaces the payload under `key` by one of the same stored length, keeping the expiry. False,
-/// with nothing changed, when there is no such key or the length differs.
-pub(crate) fn replace_payload_in_place<P: PagesMut>(
-    pages: &mut P,
-    tree: &mut Tree,
-    key: &[u8],
-    payload: Payload<'_>,
-) -> Result<bool> {
-    if tree.root.id.is_none() {
-        return Ok(false);
-    }
-    let (mut path, place) = find(pages, tree.root, key)?;
-    let Ok(index) = place else {
-        return Ok(false);
-    };
-    let old = Leaf::new(pages.page(path.leaf())?).entry(index);
-    let expires_at = old.expires_at;
-    if old.payload.stored_bytes() != payload.stored_bytes() {
-        return Ok(false);
-    }
-    own(pages, tree, &mut path)?;
-    let mut leaf = LeafMut::new(pages.page_mut(path.leaf().id, 1));
-    let fits = leaf.replace(index, &Entry { key, payload, expires_at });
-    assert!(fits, "invariant: an entry fits where one of its length was");
-    Ok(true)
 }
 
 /// The first leaf of a tree.

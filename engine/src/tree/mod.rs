@@ -17,7 +17,7 @@
 //! | `insert`, `split`, `cut` | put an entry, make room for it |
 //! | `remove` | take an entry, merge what it leaves |
 //! | `bulk` | a tree from sorted entries |
-//! | `walk`, `audit` | every page; every rule |
+//! | `audit` | every page; every rule |
 
 pub(crate) mod audit;
 pub(crate) mod bulk;
@@ -29,18 +29,16 @@ pub(crate) mod pages;
 mod path;
 pub(crate) mod remove;
 mod split;
-pub(crate) mod walk;
 
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
 mod page_store;
 
-pub(crate) use audit::{Seen, audit_part};
+pub(crate) use audit::{Seen, audit};
 pub(crate) use bulk::BulkBuilder;
 pub(crate) use cursor::Cursor;
 pub(crate) use get::{get, get_many};
-pub(crate) use insert::{insert, replace_payload_in_place};
+pub(crate) use insert::insert;
 pub(crate) use pages::{Pages, PagesMut, Replaced, ReplacedPayload, Root, Tree};
 pub(crate) use remove::remove;
-pub(crate) use walk::{Visit, Walk};

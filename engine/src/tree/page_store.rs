@@ -12,7 +12,7 @@ use super::pages::{Pages, PagesMut, Root};
 use crate::codec::crc32;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
-use crate::page::header::born;
+use crate::page::header::Header;
 use crate::page::overflow::run_value;
 
 /// Pages in memory.
@@ -54,7 +54,7 @@ impl PageStore {
         for slot in &mut self.slots {
             match slot.state {
                 State::Owned => {
-                    assert_eq!(born(&slot.bytes), self.epoch);
+                    assert_eq!(Header::read(&slot.bytes).born, self.epoch);
                     slot.state = State::Sealed;
                     slot.crc = crc32(&slot.bytes);
                 }
@@ -82,9 +82,9 @@ impl PageStore {
         let mut roots = vec![root];
         let mut first = None;
         while let Some(root) = roots.pop() {
-            let counts = audit(self, root, &mut |seen| {
+            let counts = audit(self, root, true, &mut |seen| {
                 match seen {
-                    Seen::Page(page, _) => assert!(reachable.insert(page.id), "{page:?} twice"),
+                    Seen::Page(page) => assert!(reachable.insert(page.id), "{page:?} twice"),
                     Seen::Bucket { record, .. } => roots.push(Root::of_bucket(record)),
                     Seen::Run { .. } => {}
                 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::operation::RecordWriter;
 use super::root::Root;
 use super::store::Store;
-use super::write::WriteTxn;
+use super::write::{Durability, WriteTxn};
 
 /// A commit on its way to the device: wait for it, or await it.
 ///
@@ -122,6 +122,36 @@ impl Store {
 }
 
 impl WriteTxn {
+    /// Makes the changes permanent and returns the transaction's number.
+    ///
+    /// With [`Durability::Sync`] the changes are on the device and visible to readers when this
+    /// returns. Commits of other threads share the same flush. A transaction that changed nothing
+    /// returns at once, with the number of the transaction before it.
+    ///
+    /// # Errors
+    /// `Full` when the disk has no room for the log: nothing was changed. `OutcomeUnknown` when the
+    /// write or sync failed: the changes may or may not survive, and the database must be reopened.
+    pub fn commit(self) -> Result<TxnId> {
+        let durability = self.durability;
+        let commit = self.append()?;
+        match durability {
+            Durability::Sync => commit.wait(),
+            Durability::Buffered => Ok(commit.into_buffered()),
+        }
+    }
+
+    /// Gives the changes their place in the log and returns a future, bound to no runtime, that
+    /// completes when they are durable and visible. The next write transaction can begin at once.
+    /// Dropping the future does not undo the commit.
+    ///
+    /// # Errors
+    /// As [`commit`](WriteTxn::commit); `OutcomeUnknown` comes from the future.
+    pub fn commit_async(self) -> Result<Commit> {
+        let commit = self.append()?;
+        commit.request_flush();
+        Ok(commit)
+    }
+
     /// Appends the transaction's record to the log and makes its root the tip.
     pub(super) fn append(mut self) -> Result<Commit> {
         let root = self.new_root()?;

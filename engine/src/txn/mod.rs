@@ -8,6 +8,7 @@
 
 mod commit;
 mod dropped;
+mod level;
 mod levels;
 mod operation;
 mod pages;
@@ -18,8 +19,7 @@ mod store;
 mod write;
 
 pub use commit::Commit;
-pub(crate) use levels::Level;
-pub(crate) use operation::{Operation, RecordReader};
+pub(crate) use operation::RecordReader;
 pub use read::ReadTxn;
 pub(crate) use read::{Pin, View};
 pub(crate) use readers::{Claim, Readers};

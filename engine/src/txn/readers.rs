@@ -78,12 +78,6 @@ impl Readers {
         }
     }
 
-    /// Claims a second slot for the epoch of a claim that is still held.
-    pub(crate) fn pin_again(&self, claim: &Claim) -> Result<Claim> {
-        let (slot, _) = self.claim(claim.epoch)?;
-        Ok(Claim { slot, epoch: claim.epoch })
-    }
-
     /// Gives a slot back.
     #[inline]
     pub(crate) fn release(&self, claim: &Claim) {
@@ -210,11 +204,8 @@ mod tests {
         assert_eq!(root.epoch, Epoch(5));
         published.publish(&Root { epoch: Epoch(6), ..Root::EMPTY });
         let (second, _) = readers.pin(&published).unwrap();
-        let third = readers.pin_again(&first).unwrap();
         assert_eq!(readers.epochs(), [Epoch(5), Epoch(6)]);
         readers.release(&first);
-        assert_eq!(readers.epochs(), [Epoch(5), Epoch(6)]);
-        readers.release(&third);
         assert_eq!(readers.epochs(), [Epoch(6)]);
         readers.release(&second);
         assert!(readers.epochs().is_empty());

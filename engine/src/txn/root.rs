@@ -27,6 +27,7 @@ pub(crate) struct Root {
     pub(crate) system: BucketRecord,
 }
 
+#[cfg(any(test, loom))]
 impl Root {
     /// A database in which nothing was ever written.
     pub(crate) const EMPTY: Root = Root {

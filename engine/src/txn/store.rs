@@ -45,6 +45,7 @@ pub(crate) struct Store {
     pub(crate) gauges: Gauges,
     pub(crate) poison: OnceLock<Error>,
     /// Held until the last handle is gone.
+    #[expect(dead_code, reason = "it is its destructor that matters")]
     pub(crate) lock: Option<Box<dyn Lock>>,
 }
 
@@ -177,6 +178,8 @@ pub(crate) struct Gauges {
     /// Bytes of records appended since open, and of those the ones in a checkpoint.
     pub(crate) appended_bytes: AtomicU64,
     pub(crate) checkpointed_bytes: AtomicU64,
+    /// Where the log behind the newest checkpoint begins.
+    pub(crate) log_start: parking_lot::Mutex<Option<Position>>,
     /// Pages of the data file, those of them that are free, and the newest checkpoint's number.
     pub(crate) file_pages: AtomicU64,
     pub(crate) free_pages: AtomicU64,
@@ -189,6 +192,7 @@ impl Gauges {
         self.file_pages.store(file.newest.file_pages.into(), Ordering::Relaxed);
         self.free_pages.store(file.space.free_pages(), Ordering::Relaxed);
         self.checkpoints.store(file.newest.checkpoint, Ordering::Relaxed);
+        *self.log_start.lock() = Some(file.newest.log);
     }
 }
 
@@ -303,6 +307,12 @@ impl Store {
         if let Some((from, count)) = writer.arena.coalesce(keep) {
             self.memory.release_arena(from, count);
         }
+    }
+
+    /// Bytes of the log that no checkpoint has yet, padding included.
+    pub(crate) fn log_frame_bytes(&self) -> u64 {
+        let start = *self.gauges.log_start.lock();
+        start.and_then(|start| Some(self.wal.get()?.bytes_since(start))).unwrap_or(0)
     }
 
     /// Frees what neither readers nor future readers can reach.

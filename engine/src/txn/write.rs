@@ -13,8 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, TxnId};
 use std::sync::Arc;
 
-use super::commit::Commit;
-use super::levels::Level;
+use super::level::Level;
 use super::operation::RecordWriter;
 use super::pages::TxnPages;
 use super::read::View;
@@ -116,36 +115,6 @@ impl WriteTxn {
     /// Chooses when [`commit`](WriteTxn::commit) returns; [`Durability::Sync`] by default.
     pub fn set_durability(&mut self, durability: Durability) {
         self.durability = durability;
-    }
-
-    /// Makes the changes permanent and returns the transaction's number.
-    ///
-    /// With [`Durability::Sync`] the changes are on the device and visible to readers when this
-    /// returns. Commits of other threads share the same flush. A transaction that changed nothing
-    /// returns at once, with the number of the transaction before it.
-    ///
-    /// # Errors
-    /// `Full` when the disk has no room for the log: nothing was changed. `OutcomeUnknown` when the
-    /// write or sync failed: the changes may or may not survive, and the database must be reopened.
-    pub fn commit(self) -> Result<TxnId> {
-        let durability = self.durability;
-        let commit = self.append()?;
-        match durability {
-            Durability::Sync => commit.wait(),
-            Durability::Buffered => Ok(commit.into_buffered()),
-        }
-    }
-
-    /// Gives the changes their place in the log and returns a future, bound to no runtime, that
-    /// completes when they are durable and visible. The next write transaction can begin at once.
-    /// Dropping the future does not undo the commit.
-    ///
-    /// # Errors
-    /// As [`commit`](WriteTxn::commit); `OutcomeUnknown` comes from the future.
-    pub fn commit_async(self) -> Result<Commit> {
-        let commit = self.append()?;
-        commit.request_flush();
-        Ok(commit)
     }
 
     /// Undoes everything; the same as dropping the transaction.

@@ -271,6 +271,7 @@ impl Group {
     }
 
     /// The last record that is durable and published.
+    #[cfg(test)]
     pub(super) fn published(&self) -> Sequence {
         self.state.lock().published
     }
@@ -284,6 +285,7 @@ impl Group {
     }
 
     /// The first failure, if there was one.
+    #[cfg(test)]
     pub(super) fn poison(&self) -> Option<Error> {
         self.state.lock().poison.clone()
     }

@@ -44,7 +44,9 @@ use self::group::{Batch, Group, Sink};
 use self::reader::{Scan, Step};
 use self::record::Flaw;
 use self::writer::Log;
-use crate::error::{Error, Result};
+#[cfg(test)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::ids::Lsn;
 use crate::io::Host;
 use crate::limits::WAL_BLOCK_BYTES;
@@ -262,16 +264,19 @@ impl Wal {
     }
 
     /// Last record that is durable and published.
+    #[cfg(test)]
     pub(crate) fn published(&self) -> Sequence {
         self.group.published()
     }
 
     /// The first failure, after which nothing is written any more.
+    #[cfg(test)]
     pub(crate) fn poison(&self) -> Option<Error> {
         self.group.poison()
     }
 
     /// Start of the oldest segment that is kept.
+    #[cfg(test)]
     pub(crate) fn start(&self) -> Position {
         self.log.start()
     }
@@ -293,6 +298,7 @@ impl Wal {
     }
 
     /// A reader of the running log from `from` on, a position that was published or replayed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the change feed reads the log through it"))]
     pub(crate) fn reader(&self, from: Position) -> Result<Reader> {
         let scan = Scan::new(self.log.live_from(from)?, from);
         Ok(Reader { log: Arc::clone(&self.log), scan })
@@ -324,6 +330,7 @@ pub(crate) struct Reader {
     scan: Scan,
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "as above"))]
 impl Reader {
     /// The next record in frames before `until`, with the position behind its frame; `None` when
     /// there is none yet. `until` is a position that was published. Fails with `InvalidArgument`

@@ -295,6 +295,7 @@ impl Log {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn start(&self) -> Position {
         let segments = self.segments.lock();
         let first = segments.live.front().expect("invariant: a log has a live segment");

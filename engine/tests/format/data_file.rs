@@ -215,7 +215,7 @@ impl DataFile {
                     let pages = run_pages(value_bytes, self.page_bytes);
                     read_run(self.checked(first, pages), value_bytes, self.page_bytes);
                     let from = first.page as usize;
-                    let cluster = |page: usize| (page / self.group_pages() + 15) / 16;
+                    let cluster = |page: usize| (page / self.group_pages()).div_ceil(16);
                     assert_eq!(cluster(from), cluster(from + pages - 1));
                     reached.pages.extend(from..from + pages);
                     reached.runs += 1;

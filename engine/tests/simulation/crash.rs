@@ -22,12 +22,13 @@ use bristlecone::io::Host;
 use bristlecone::io::sim::{CrashImages, SimDisk, Trace};
 use bristlecone::{Db, Durability, Options, Result, Snapshot, WriteTxn};
 
-use super::interleave::{self, Interleaved};
 use super::compare::{assert_same, assert_sound};
+use super::interleave::{self, Interleaved};
 use super::ordering::Ordering;
 use super::random::Random;
 use super::reference::{Now, Tree};
 use super::shape::Shape;
+use super::unwind::Guarded;
 use super::writes::Writing;
 
 /// How deep recoveries are cut.
@@ -209,11 +210,11 @@ impl CrashHistory {
     /// Opens the disk and works on it for a while; returns the trace of it all.
     fn live(&mut self) -> Result<Trace> {
         self.disk.start_trace();
-        let db = self.open()?;
+        let db = Guarded::new(self.open()?);
         self.work(&db)?;
         if self.random.percent(30) {
             let disk = self.disk.clone();
-            db.close()?;
+            db.into_inner().close()?;
             self.acknowledge_all(&disk);
         } else {
             self.disk.power_off();
@@ -224,7 +225,7 @@ impl CrashHistory {
     /// Opens the disk and checks what it holds.
     pub(super) fn open(&mut self) -> Result<Db> {
         let host = Arc::new(Interleaved(self.disk.clone()));
-        let db = Db::open_on(host, "/db", self.options.clone())?;
+        let db = Guarded::new(Db::open_on(host, "/db", self.options.clone())?);
         let revision = db.begin_read()?.id().0;
         let expected = Expected {
             versions: &self.versions,
@@ -242,7 +243,7 @@ impl CrashHistory {
         self.acknowledged = revision;
         self.disk.mark(Mark::Opened.tag());
         self.disk.mark(Mark::Acknowledged(revision).tag());
-        Ok(db)
+        Ok(db.into_inner())
     }
 
     /// Random transactions, checkpoints, clock steps and snapshots.
@@ -285,7 +286,7 @@ impl CrashHistory {
         let tip = self.versions.len() as u64 - 1;
         if self.interleaved {
             let stand_in = CrashHistory::new(0, 0);
-            let during = db.clone();
+            let during = Guarded::new(db.clone());
             let callback = move |history: &mut CrashHistory| {
                 if history.random.percent(30) {
                     history.write(&during).expect("a commit in the middle of a checkpoint");
@@ -323,7 +324,7 @@ impl CrashHistory {
 
     fn write(&mut self, db: &Db) -> Result<()> {
         let now_ms = self.observe(db)?;
-        let mut txn = db.begin_write()?;
+        let mut txn = Guarded::new(db.begin_write()?);
         let id = txn.id().0;
         assert_eq!(id, self.versions.len() as u64, "numbers of transactions have no gap");
         let mut root = Arc::clone(&self.versions.last().expect("never empty").root);
@@ -337,11 +338,11 @@ impl CrashHistory {
             writing.visit_root(&mut txn, Arc::make_mut(&mut root))?;
         }
         if self.random.percent(12) {
-            txn.rollback();
+            txn.into_inner().rollback();
             return Ok(());
         }
         let buffered = self.random.percent(35);
-        self.commit(txn, Version { root, time_ms: now_ms }, buffered)
+        self.commit(txn.into_inner(), Version { root, time_ms: now_ms }, buffered)
     }
 
     /// Commits a transaction that leads to this version.
@@ -500,7 +501,8 @@ impl CrashHistory {
             // Nobody promises that the wall clock is right after a power cut.
             disk.advance_ms(-(self.random.below(4000) as i64));
         }
-        let db = Db::open_on(Arc::new(disk.clone()), "/db", self.options.clone())?;
+        let db = Db::open_on(Arc::new(disk.clone()), "/db", self.options.clone());
+        let db = Guarded::new(db?);
         let trace = disk.take_trace();
         let revision = verify(&db, &disk, expected)?;
         let again = self.random.percent(10).then(|| disk.fork());
@@ -539,7 +541,8 @@ impl CrashHistory {
             db.checkpoint()?;
         }
         let left = disk.crash(self.random.next());
-        let db = Db::open_on(Arc::new(left.clone()), "/db", self.options.clone())?;
+        let db = Db::open_on(Arc::new(left.clone()), "/db", self.options.clone());
+        let db = Guarded::new(db?);
         assert_sound(&db)?;
         let view = db.begin_read()?;
         assert_eq!(view.id().0, id, "a commit after the recovery is lost");

@@ -1,9 +1,9 @@
 //! Commits in the middle of a checkpoint, without threads, so that a seed replays them.
 //!
-//! A checkpoint holds no lock that a commit needs while it does I/O on the data file. So a disk that
-//! calls back before each such operation lets the one thread of a simulation do what other threads
-//! may do at that moment. The callback must not ask for a checkpoint, nor for what waits for one:
-//! run it on a database whose checkpoints start only when asked for.
+//! A checkpoint holds no lock that a commit needs while it does I/O on the data file. So a disk
+//! that calls back before each such operation lets the one thread of a simulation do what other
+//! threads may do at that moment. The callback must not ask for a checkpoint, nor for what waits
+//! for one: run it on a database whose checkpoints start only when asked for.
 
 use std::cell::{Cell, RefCell};
 use std::io::Result;

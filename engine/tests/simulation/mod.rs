@@ -12,4 +12,5 @@ pub(crate) mod reads;
 pub(crate) mod reference;
 pub(crate) mod script;
 pub(crate) mod shape;
+pub(crate) mod unwind;
 pub(crate) mod writes;

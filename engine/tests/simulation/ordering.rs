@@ -5,7 +5,8 @@
 //! 1. Every write to the log is durable before a commit is acknowledged.
 //! 2. Every write to the data file is durable before a meta page is written.
 //! 3. No page that a valid meta page reaches is written, nor the copy of a map page it refers to.
-//! 4. No segment that the newest durable meta page needs is removed or gets a new header.
+//! 4. No segment that a durable meta page needs is removed or gets a new header: the older of the
+//!    two is there in case the newer one is damaged.
 //! 5. A segment's name is durable before anything is written behind its header; the names of the
 //!    data file and the log are durable before a commit is acknowledged and before a meta page is
 //!    written; a data file is whole, and its log's name durable, before it gets its name.
@@ -160,8 +161,7 @@ impl Ordering {
         let Some(number) = self.segments.remove(path) else { return };
         let Ok(data) = images.killed().read_file(DATA) else { return };
         let durable = self.metas(&data, images).into_iter().filter(|meta| meta.durable);
-        let newest = durable.max_by_key(|meta| meta.checkpoint).expect("a durable meta page");
-        let needed = newest.log_segment;
+        let needed = durable.map(|meta| meta.log_segment).min().expect("a durable meta page");
         assert!(number < needed, "rule 4: segment {number} is {what}, needed from {needed} on");
     }
 
