@@ -8,7 +8,8 @@
 //! show.
 //!
 //! `BRISTLECONE_SEED=n` replays the one history with that seed. `BRISTLECONE_IMAGES=n` changes how
-//! many disks are recovered.
+//! many disks of random histories are recovered, `BRISTLECONE_LENGTH=n` how long the short histories
+//! are of which all cuts are made.
 
 #[path = "simulation/mod.rs"]
 mod simulation;
@@ -25,7 +26,7 @@ use bristlecone::{Db, Result};
 use simulation::crash::{CrashHistory, place};
 use simulation::script::{self, Step};
 
-const IMAGES: u64 = 100_000;
+const IMAGES: u64 = 150_000;
 const LIVES: u64 = 4;
 const IMAGES_PER_EVENT: u64 = 4;
 const THREADS: usize = 2;
@@ -88,13 +89,15 @@ fn no_power_cut_loses_an_acknowledged_commit() {
 
 /// Where a cut can leave no more than so many disks, all are recovered: eight pending effects.
 const OUTCOMES_MAX: u64 = 256;
-const LENGTH_MAX: usize = 2;
+/// Longest of the short histories.
+const LENGTH: u64 = 2;
 
 #[test]
 fn every_cut_of_every_short_history_is_survived() {
+    let length = number("BRISTLECONE_LENGTH").unwrap_or(LENGTH);
     let mut scripts: Vec<Vec<Step>> = vec![Vec::new()];
     let mut longest = scripts.clone();
-    for _ in 0..LENGTH_MAX {
+    for _ in 0..length {
         let longer = |script: &Vec<Step>, step: Step| [&script[..], &[step]].concat();
         longest =
             longest.iter().flat_map(|script| Step::ALL.map(|step| longer(script, step))).collect();
@@ -117,7 +120,7 @@ fn every_cut_of_every_short_history_is_survived() {
         }
     });
     println!(
-        "crash images: {}, acknowledged commits lost: 0 (all {} histories of up to {LENGTH_MAX} \
+        "crash images: {}, acknowledged commits lost: 0 (all {} histories of up to {length} \
          operations, {:.1} s)",
         images.into_inner(),
         scripts.len(),

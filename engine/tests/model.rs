@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use history::History;
 
-const OPERATIONS: u64 = 1_050_000;
+const OPERATIONS: u64 = 2_000_000;
 const HISTORY_OPERATIONS: u64 = 3000;
 const THREADS: u64 = 2;
 

@@ -2,10 +2,10 @@
 //!
 //! The file is divided into groups, each with three copies of its bitmap page: one bit a page,
 //! set when in use. Group 0 has its own at its start, behind the two meta pages; after it sixteen
-//! groups make a cluster and have theirs at the cluster's start. Every so many groups a directory page, in
-//! three copies too, holds the checksum, free count and current copy of each group's bitmap; a meta
-//! page holds the same of the directories. A checkpoint writes only the
-//! bitmaps it changed, each to a copy that neither meta page refers to.
+//! groups make a cluster and have theirs at the cluster's start. Every so many groups a directory
+//! page, in three copies too, holds the checksum, free count and current copy of each group's
+//! bitmap; a meta page holds the same of the directories. A checkpoint writes only the bitmaps it
+//! changed, each to a copy that neither meta page refers to.
 //!
 //! Invariants:
 //! 1. The map written with a root marks exactly the pages that root reaches, and the fixed pages.
