@@ -12,6 +12,7 @@ side-by-side: Bristlecone beside other engines, and beside the limit of the mach
   --rounds N      rounds, of which the median is reported (3)
   --pairs N       pairs in the database (1000000)
   --seconds N     how long a workload of commits runs (2)
+  --calm N        before a workload wait up to N seconds until others leave the machine alone (0)
   --only NAME     only workloads whose name contains NAME; may be repeated
   --engine NAME   only engines of this name; may be repeated
   --dir DIR       where databases are put, on the device that is measured (temporary files)
@@ -25,6 +26,8 @@ pub(crate) struct Arguments {
     pub(crate) pairs: usize,
     /// How long a workload of commits runs.
     pub(crate) duration: Duration,
+    /// How long a workload waits for a calm machine.
+    pub(crate) patience: Duration,
     pub(crate) only: Vec<String>,
     pub(crate) engines: Vec<String>,
     pub(crate) dir: PathBuf,
@@ -40,6 +43,7 @@ impl Arguments {
             rounds: 3,
             pairs: 1_000_000,
             duration: Duration::from_secs(2),
+            patience: Duration::ZERO,
             only: Vec::new(),
             engines: Vec::new(),
             dir: std::env::temp_dir(),
@@ -53,7 +57,8 @@ impl Arguments {
             match word.as_str() {
                 "--rounds" => arguments.rounds = value()?.parse::<usize>()?.max(1),
                 "--pairs" => arguments.pairs = value()?.parse()?,
-                "--seconds" => arguments.duration = Duration::try_from_secs_f64(value()?.parse()?)?,
+                "--seconds" => arguments.duration = seconds(&value()?)?,
+                "--calm" => arguments.patience = seconds(&value()?)?,
                 "--only" => arguments.only.push(value()?),
                 "--engine" => arguments.engines.push(value()?),
                 "--dir" => arguments.dir = value()?.into(),
@@ -79,4 +84,8 @@ impl Arguments {
     pub(crate) fn wants_engine(&self, name: &str) -> bool {
         self.engines.is_empty() || self.engines.iter().any(|one| one == name)
     }
+}
+
+fn seconds(word: &str) -> Result<Duration> {
+    Ok(Duration::try_from_secs_f64(word.parse()?)?)
 }

@@ -9,6 +9,7 @@ use bristlecone_benches::scratch::{Scratch, disk_bytes};
 use crate::arguments::Arguments;
 use crate::device::Device;
 use crate::engines::{Engine, KINDS, Kind, Mode, Result, Role};
+use crate::machine::{self, Ticks};
 use crate::measure::{self, Commits, Measure, Reads};
 use crate::workload::{Get, Order, SCAN_PAIRS, WORKLOADS, Work, Workload};
 
@@ -72,6 +73,7 @@ impl Contest<'_> {
                 if needed || wanted(&&workload) {
                     contenders.rotate_left(1);
                     let seed = (round * WORKLOADS.len() + number) as u64;
+                    machine::wait_for_calm(self.arguments.patience)?;
                     self.compete(workload, &mut contenders, &pairs, seed, &mut rows);
                 }
             }
@@ -101,7 +103,7 @@ impl Contest<'_> {
     ) {
         let shared = self.shared(workload.work, seed);
         for contender in contenders.iter_mut().filter(|contender| contender.engine.is_some()) {
-            let measured = self.measure(workload.work, contender, pairs, &shared, seed);
+            let measured = self.measure_among_others(workload, contender, pairs, &shared, seed);
             let measured = match (workload.work, measured) {
                 // Also makes sure that all pages have been touched before reads are measured.
                 (Work::Load(_), Ok(it)) => contender.verify(self.data).map(|()| it),
@@ -109,7 +111,9 @@ impl Contest<'_> {
             };
             if let Ok(measure) = &measured {
                 let (name, engine) = (workload.name, contender.kind.name);
-                eprintln!("  {name:24} {engine:12} {:14.0} {}", measure.value, workload.unit);
+                let others = measure.others.unwrap_or_default() * 100.0;
+                let (value, unit) = (measure.value, workload.unit);
+                eprintln!("  {name:24} {engine:12} {value:14.0} {unit:9} {others:3.0} % others");
                 for row in rows.iter_mut() {
                     if (row.workload.name, row.kind.name) == (name, engine) {
                         row.measures.push(measure.clone());
@@ -132,6 +136,20 @@ impl Contest<'_> {
             _ => Vec::new(),
         };
         Shared { reads }
+    }
+
+    /// As [`Contest::measure`]; also notes how busy others kept the machine.
+    fn measure_among_others(
+        &self,
+        workload: Workload,
+        contender: &mut Contender,
+        pairs: &[Pair<'_>],
+        shared: &Shared,
+        seed: u64,
+    ) -> Result<Measure> {
+        let before = Ticks::now()?;
+        let measure = self.measure(workload.work, contender, pairs, shared, seed)?;
+        Ok(Measure { others: Ticks::now()?.others_since(before), ..measure })
     }
 
     fn measure(

@@ -9,13 +9,13 @@ mod arguments;
 mod contest;
 mod device;
 mod engines;
+mod machine;
 mod measure;
 mod report;
 mod workload;
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use bristlecone_benches::data::Data;
 
@@ -54,7 +54,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let data = Data::random(arguments.pairs, SEED);
     let contest = Contest { arguments, data: &data, device: device.as_ref() };
     let rows = contest.run()?;
-    circumstances.push(("load average after", first_line("/proc/loadavg")));
+    circumstances.push(("load average after", machine::load_average()));
     println!("{}", report::table(&rows, &circumstances));
     if let Some(file) = &arguments.json {
         fs::write(file, report::json(&rows, &circumstances))?;
@@ -63,12 +63,11 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn circumstances(arguments: &Arguments, device: Option<&Device>) -> Circumstances {
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     vec![
         ("command", std::env::args().collect::<Vec<_>>().join(" ")),
-        ("commit", commit()),
-        ("machine", format!("{cpus} x {}", cpu())),
-        ("kernel", first_line("/proc/sys/kernel/osrelease")),
+        ("commit", machine::commit()),
+        ("machine", machine::processors()),
+        ("kernel", machine::kernel()),
         ("device", device.map_or("unknown".to_owned(), |device| device.name.clone())),
         (
             "data",
@@ -77,25 +76,6 @@ fn circumstances(arguments: &Arguments, device: Option<&Device>) -> Circumstance
                 arguments.pairs, arguments.rounds, arguments.duration
             ),
         ),
-        ("load average before", first_line("/proc/loadavg")),
+        ("load average before", machine::load_average()),
     ]
-}
-
-/// The commit that the checkout stands on.
-fn commit() -> String {
-    let mut git = Command::new("git");
-    git.args(["describe", "--always", "--dirty"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    let told = git.output().ok().filter(|output| output.status.success());
-    told.map_or("unknown".to_owned(), |it| String::from_utf8_lossy(&it.stdout).trim().to_owned())
-}
-
-fn cpu() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or("unknown".to_owned(), |(_, name)| name.to_owned())
-}
-
-fn first_line(path: impl AsRef<Path>) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").to_owned()
 }

@@ -23,6 +23,8 @@ pub(crate) struct Measure {
     /// Processor time of the calling threads for an operation, in seconds: what stays true on a
     /// busy machine. Threads of the engine are not counted.
     pub(crate) cpu_seconds: Option<f64>,
+    /// The share of all processors that others used meanwhile.
+    pub(crate) others: Option<f64>,
     /// For workloads that must be durable.
     pub(crate) durable: Option<Durable>,
     pub(crate) latency: Option<Latency>,

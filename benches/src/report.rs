@@ -17,6 +17,8 @@ struct Figures {
     max: f64,
     /// Of the calling threads, for an operation.
     cpu_seconds: Option<f64>,
+    /// The share of the machine that others used.
+    others: Option<f64>,
     /// `None` unless the workload must be durable.
     flushes_per_commit: Option<f64>,
     /// Why the row does not count.
@@ -39,6 +41,7 @@ impl Figures {
             median: median(&values)?,
             min: *values.first()?,
             max: *values.last()?,
+            others: median(&sorted_values(&row.measures, |measure| measure.others)),
             cpu_seconds: median(&sorted_values(&row.measures, |measure| measure.cpu_seconds)),
             flushes_per_commit: flushes
                 .filter(|_| commits > 0)
@@ -57,7 +60,7 @@ pub(crate) fn table(rows: &[Row], circumstances: &Circumstances) -> String {
     push(
         &mut text,
         format_args!(
-            "\n{:24} {:9} {:12} {:>11} {:>23} {:>7} {:>7} {:>8} {:>8}  notes\n",
+            "\n{:24} {:9} {:12} {:>11} {:>23} {:>7} {:>7} {:>8} {:>6} {:>8}  notes\n",
             "workload",
             "unit",
             "engine",
@@ -66,6 +69,7 @@ pub(crate) fn table(rows: &[Row], circumstances: &Circumstances) -> String {
             "x best",
             "x limit",
             "cpu/op",
+            "others",
             "flush/c"
         ),
     );
@@ -95,13 +99,14 @@ fn line(text: &mut String, row: &Row, rows: &[Row]) {
     let spread = format!("{} .. {}", short(figures.min), short(figures.max));
     let flushes = figures.flushes_per_commit.map_or("-".to_owned(), |it| format!("{it:.3}"));
     let median = short(figures.median);
+    let others = figures.others.map_or("-".to_owned(), |it| format!("{:.0} %", it * 100.0));
     let cpu = figures.cpu_seconds.map_or("-".to_owned(), time);
     let notes = notes(row, &figures).join("; ");
     push(
         text,
         format_args!(
             "{name:24} {unit:9} {engine:12} {median:>11} {spread:>23} {to_peer:>7} {to_limit:>7} \
-             {cpu:>8} {flushes:>8}  {notes}\n"
+             {cpu:>8} {others:>6} {flushes:>8}  {notes}\n"
         ),
     );
 }
@@ -176,6 +181,7 @@ fn json_measure(measure: &Measure) -> String {
     let members = [
         ("value", number(Some(measure.value))),
         ("cpu_seconds", exact(measure.cpu_seconds)),
+        ("others", number(measure.others)),
         ("commits", number(durable.map(|it| it.commits as f64))),
         ("flushes_min", number(durable.map(|it| it.flushes_min as f64))),
         ("flushes", number(durable.and_then(|it| it.flushes).map(|it| it as f64))),

@@ -5,6 +5,11 @@
 //! of this is in the program. A bug is chosen for the thread that runs the engine, so simulations
 //! on other threads are not touched by it.
 
+#![cfg_attr(
+    not(feature = "simulation"),
+    allow(unreachable_pub, reason = "public with the feature, so that tests can choose a bug")
+)]
+
 #[cfg(feature = "simulation")]
 use std::cell::Cell;
 
@@ -57,6 +62,7 @@ pub enum Mutation {
     SequenceNotReplayed,
 }
 
+#[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
     pub const ALL: [Mutation; 22] = [

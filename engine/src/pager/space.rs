@@ -211,9 +211,15 @@ impl SpaceMap {
         self.extents.clear();
         self.scanned = 0;
         let group_pages = self.geometry().group_pages();
+        // Loaded before anything is changed: a read that fails leaves the map as it was.
+        for retired in freed {
+            for page in (retired.id.0..retired.id.0 + retired.count).step_by(group_pages as usize) {
+                self.load(memory, page)?;
+            }
+            self.load(memory, retired.id.0 + retired.count - 1)?;
+        }
         for retired in freed {
             for page in retired.id.0..retired.id.0 + retired.count {
-                self.load(memory, page)?;
                 let (index, bit) = (page / group_pages, page % group_pages);
                 let group = self.groups.get_mut(&index).expect("invariant: just loaded");
                 assert!(is_set(&group.current, bit), "page {page} is freed twice");

@@ -193,8 +193,9 @@ fn remove_unfinished(host: &Arc<dyn Host>, dir: &Path, has_log: bool) -> Result<
         }
         host.sync_dir(&log).map_err(failed(&log))?;
         host.remove_dir(&log).map_err(failed(&log))?;
-        host.sync_dir(dir).map_err(failed(dir))?;
     }
+    // Also when the log is gone already: whoever removed it may have died before that was durable.
+    host.sync_dir(dir).map_err(failed(dir))?;
     let new = dir.join(DATA_NEW);
     host.remove_file(&new).map_err(failed(&new))
 }

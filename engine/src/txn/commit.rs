@@ -27,8 +27,7 @@ use super::write::{Durability, WriteTxn};
 #[must_use = "a commit is not known to be durable before it was waited for"]
 pub struct Commit {
     store: Arc<Store>,
-    /// `None` when there was nothing to make durable.
-    sequence: Option<Sequence>,
+    sequence: Sequence,
     txn: TxnId,
 }
 
@@ -44,31 +43,25 @@ impl Commit {
     /// # Errors
     /// `OutcomeUnknown` when the write or sync failed.
     pub fn wait(self) -> Result<TxnId> {
-        if let Some(sequence) = self.sequence {
-            self.store.wait_durable(sequence)?;
-        }
+        self.store.wait_durable(self.sequence)?;
         Ok(self.txn)
     }
 
     /// Leaves the commit to the next flush, within the delay for buffered commits.
     pub(super) fn into_buffered(self) -> TxnId {
-        if self.sequence.is_some() {
-            let mut state = self.store.signals.state.lock();
-            if !state.flush {
-                state.flush = true;
-                self.store.signals.flush.notify_one();
-            }
+        let mut state = self.store.signals.state.lock();
+        if !state.flush {
+            state.flush = true;
+            self.store.signals.flush.notify_one();
         }
+        drop(state);
         self.txn
     }
 
     /// Asks the engine's thread to flush now.
     pub(super) fn request_flush(&self) {
-        if self.sequence.is_some() {
-            let mut state = self.store.signals.state.lock();
-            state.flush_now = true;
-            self.store.signals.flush.notify_one();
-        }
+        self.store.signals.state.lock().flush_now = true;
+        self.store.signals.flush.notify_one();
     }
 }
 
@@ -76,8 +69,7 @@ impl Future for Commit {
     type Output = Result<TxnId>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<TxnId>> {
-        let Some(sequence) = self.sequence else { return Poll::Ready(Ok(self.txn)) };
-        let store = &self.store;
+        let (sequence, store) = (self.sequence, &self.store);
         // Without threads of the engine's own, whoever awaits does the work.
         if !store.options.threads
             && let Err(error) = store.wait_durable(sequence)
@@ -126,7 +118,7 @@ impl WriteTxn {
     ///
     /// With [`Durability::Sync`] the changes are on the device and visible to readers when this
     /// returns. Commits of other threads share the same flush. A transaction that changed nothing
-    /// returns at once, with the number of the transaction before it.
+    /// has the number of the one before it, and is as durable as that one.
     ///
     /// # Errors
     /// `Full` when the disk has no room for the log: nothing was changed. `OutcomeUnknown` when the
@@ -158,15 +150,16 @@ impl WriteTxn {
         let store = Arc::clone(self.store());
         let record = self.record.take().expect("invariant: a user's transaction is logged");
         if record.is_empty() {
-            let txn = self.pages.writer.tip.txn;
+            // Nothing to append: the commit is as durable as the one before it.
+            let (txn, sequence) = (self.pages.writer.tip.txn, self.pages.writer.sequence);
             self.pages.writer.record = record.into_memory();
-            return Ok(Commit { store, sequence: None, txn });
+            return Ok(Commit { store, sequence, txn });
         }
         let sequence = self.append_record(record, root)?;
         let txn = self.id;
         self.end();
         drop(self);
-        Ok(Commit { store, sequence: Some(sequence), txn })
+        Ok(Commit { store, sequence, txn })
     }
 
     fn append_record(&mut self, record: RecordWriter, root: Root) -> Result<Sequence> {

@@ -209,8 +209,8 @@ pub(crate) struct SignalState {
     pub(crate) checkpoints: u64,
 }
 
-/// The database's clock: the wall clock, but never earlier than any time it told before, across
-/// restarts too.
+/// The database's clock: the wall clock, but never earlier than any time it told before. Across
+/// restarts it is never earlier than the last commit or checkpoint.
 #[derive(Debug)]
 pub(crate) struct Clock {
     floor_ms: AtomicU64,

@@ -49,12 +49,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Lsn;
 use crate::io::Host;
-use crate::limits::WAL_BLOCK_BYTES;
-
-/// Records that wait to be written, in bytes: more make [`Wal::reserve`] wait for a flush.
-pub(crate) const WAL_PENDING_BYTES_MAX: u64 = 32 << 20;
-/// Spare segments that are kept for the next round, unless the options say otherwise.
-pub(crate) const WAL_SPARES_MAX: usize = 4;
+use crate::limits::{WAL_BLOCK_BYTES, WAL_PENDING_BYTES_MAX, WAL_SPARES_MAX};
 
 /// Number of a record in this session, from 1. 0 stands for "before the first".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

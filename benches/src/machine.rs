@@ -1,0 +1,96 @@
+//! What the machine is, and how much of it others use meanwhile.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::engines::Result;
+
+/// Others use less than this share of the processors on a calm machine.
+const CALM: f64 = 0.1;
+/// How long is looked before the machine is called calm.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// Processor time since the start of the machine, in the kernel's ticks of 10 ms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticks {
+    /// Of all processors, idle or not.
+    all: u64,
+    busy: u64,
+    /// Used by this process.
+    own: u64,
+}
+
+impl Ticks {
+    /// The ticks now.
+    pub(crate) fn now() -> Result<Ticks> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        // user, nice, system, idle, iowait, irq, softirq, steal
+        let cpu = numbers(stat.lines().next().unwrap_or_default(), 1);
+        let all = cpu.iter().take(8).sum();
+        let idle: u64 = cpu.iter().skip(3).take(2).sum();
+        let own = fs::read_to_string("/proc/self/stat")?;
+        // The name, in brackets, may hold anything; utime and stime follow at places 14 and 15.
+        let fields = own.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let own = numbers(fields, 11).iter().take(2).sum();
+        Ok(Ticks { all, busy: all - idle, own })
+    }
+
+    /// The share of all processors that others have used since `before`. Work of the kernel for
+    /// this process, outside of its threads, is among it.
+    pub(crate) fn others_since(self, before: Ticks) -> Option<f64> {
+        let (all, busy) = (self.all - before.all, self.busy - before.busy);
+        let others = busy.saturating_sub(self.own - before.own);
+        (all > 0).then(|| others as f64 / all as f64)
+    }
+}
+
+/// The numbers of a line from its word `skip` on.
+fn numbers(line: &str, skip: usize) -> Vec<u64> {
+    line.split_whitespace().skip(skip).map_while(|word| word.parse().ok()).collect()
+}
+
+/// Waits until the machine is calm, but no longer than `patience`.
+pub(crate) fn wait_for_calm(patience: Duration) -> Result<()> {
+    let begin = Instant::now();
+    while begin.elapsed() < patience {
+        let before = Ticks::now()?;
+        thread::sleep(LOOK);
+        if Ticks::now()?.others_since(before).is_some_and(|others| others < CALM) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The processors: how many, and which.
+pub(crate) fn processors() -> String {
+    let count = thread::available_parallelism().map_or(0, usize::from);
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    format!("{count} x {}", name.map_or("unknown", |(_, name)| name))
+}
+
+/// The kernel's version.
+pub(crate) fn kernel() -> String {
+    first_line("/proc/sys/kernel/osrelease")
+}
+
+/// The load average of the last minutes.
+pub(crate) fn load_average() -> String {
+    first_line("/proc/loadavg")
+}
+
+/// The commit that the checkout stands on.
+pub(crate) fn commit() -> String {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let told = git.output().ok().filter(|output| output.status.success());
+    told.map_or("unknown".to_owned(), |it| String::from_utf8_lossy(&it.stdout).trim().to_owned())
+}
+
+fn first_line(path: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").to_owned()
+}
