@@ -1,8 +1,8 @@
 //! Everything the engine asks of the world: files, directories, locks, clock and randomness.
 //!
 //! The layers above see only the two traits [`Host`] and [`File`], so that the same engine runs on
-//! the operating system ([`real`]) and on a simulated disk that forgets, reorders and tears what
-//! was not synced ([`sim`]). All `unsafe` code of the engine is in [`region`].
+//! the operating system (`real`) and on a simulated disk that forgets, reorders and tears what
+//! was not synced (`sim`). All `unsafe` code of the engine is in `region`.
 //!
 //! Invariants:
 //! 1. Nothing above this module touches a file, a map, the clock or randomness in any other way.
