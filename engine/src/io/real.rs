@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Result};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -76,7 +76,7 @@ impl Host for RealHost {
         // `flock` belongs to the open file description: a second open in this process fails too,
         // and the kernel releases it when the process dies, however it dies.
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(RealLock { _file: file, _path: path.to_path_buf() }))),
+            Ok(()) => Ok(Some(Box::new(RealLock { file }))),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -120,11 +120,18 @@ fn options(mode: OpenMode) -> fs::OpenOptions {
 
 #[derive(Debug)]
 struct RealLock {
-    _file: fs::File,
-    _path: PathBuf,
+    file: fs::File,
 }
 
 impl Lock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that another thread has just forked holds a copy
+        // of the descriptor until it runs its own program. A failure leaves it to the closing.
+        let _left_to_the_closing = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
 
 #[derive(Debug)]
 struct RealFile {
@@ -198,6 +205,21 @@ mod tests {
         assert!(host.lock(&path).unwrap().is_none());
         drop(first);
         assert!(host.lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "uses system calls that Miri does not know")]
+    fn a_dropped_lock_is_free_though_a_forked_child_still_has_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = RealHost::default();
+        let path = dir.path().join("lock");
+        let file = options(OpenMode::ReadWrite).create(true).open(&path).unwrap();
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        // What a fork does: one open file, two descriptors.
+        let copy = file.try_clone().unwrap();
+        drop(RealLock { file });
+        assert!(host.lock(&path).unwrap().is_some());
+        drop(copy);
     }
 
     #[test]
