@@ -106,7 +106,11 @@ fn seal(store: &Arc<Store>) -> Result<Seal> {
 
 fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -> Result<()> {
     let readers = store.readers.epochs();
-    file.space.begin(&store.memory, &seal.freed, &readers)?;
+    if let Err(error) = file.space.begin(&store.memory, &seal.freed, &readers) {
+        // It changed nothing: what was freed is for the next checkpoint.
+        WriterGuard::take(store).freed.extend_from_slice(&seal.freed);
+        return Err(error);
+    }
     let mut copier = Copier::new(store, &mut file.space);
     let copied = copier.copy_root(&seal.root);
     let (buckets, system) = match copied {
