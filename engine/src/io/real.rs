@@ -153,8 +153,7 @@ impl File for RealFile {
     }
 
     fn write_durable_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        // Not one call with `RWF_DSYNC`: for direct writes the kernel then syncs from a worker
-        // thread, which on a busy machine was seen to wait 4 ms for its turn. See docs/design.md.
+        // Not one call with `RWF_DSYNC`: its tail was worse on a busy machine. See docs/design.md.
         self.file.write_all_at(buf, offset)?;
         self.file.sync_data()
     }
