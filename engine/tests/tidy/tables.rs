@@ -31,9 +31,20 @@ const SERVER: Layers = &[
     &["main"],
 ];
 
+const PROOF: Layers = &[
+    &["record"],
+    &["rig"],
+    &["simulation"],
+    &["simulated"],
+    &["rigs"],
+    &["tables"],
+    &["lib"],
+    &["main"],
+];
+
 /// The crates whose `src` has layers: folder, name of the table above, table.
 pub(crate) const LAYERED: &[(&str, &str, Layers)] =
-    &[("engine", "ENGINE", ENGINE), ("server", "SERVER", SERVER)];
+    &[("engine", "ENGINE", ENGINE), ("server", "SERVER", SERVER), ("proof", "PROOF", PROOF)];
 
 /// The crate whose modules `ARCHITECTURE.md` must name.
 pub(crate) const ARCHITECTURE_LAYERS: Layers = ENGINE;

@@ -4,11 +4,8 @@
 //! with commits that no checkpoint has. Each file is text: its length, then a line for every 32
 //! bytes that are not all zero.
 //!
-//! The files were written by `cargo test -p bristlecone --test golden -- --ignored`, which writes
+//! They were written by `cargo test -p bristlecone-proof --test golden -- --ignored`, which writes
 //! them anew. They must stay as they are for as long as this build claims to read version 1.
-
-#[path = "simulation/mod.rs"]
-mod simulation;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,8 +15,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use bristlecone::io::Host;
 use bristlecone::io::sim::{START_MS, SimDisk};
 use bristlecone::{BucketMut, Db, Options, Result};
-use simulation::compare::{assert_same, assert_sound};
-use simulation::reference::{Entry, Now, Tree};
+use bristlecone_proof::simulation::compare::{assert_same, assert_sound};
+use bristlecone_proof::simulation::reference::{Entry, Now, Tree};
 
 const ROW_BYTES: usize = 32;
 

@@ -5,8 +5,10 @@ use bristlecone::{Bucket, BucketNames, Db, ReadTxn, Result, Snapshot, WriteTxn};
 use super::reference::{Entry, Now, Tree};
 
 /// What can open buckets.
-pub(crate) trait Reads {
+pub trait Reads {
+    /// A top-level bucket.
     fn top(&self, name: &[u8]) -> Result<Bucket<'_>>;
+    /// The names of the top-level buckets.
     fn names(&self) -> Result<BucketNames<'_>>;
 }
 
@@ -29,7 +31,7 @@ reads!(Snapshot);
 reads!(WriteTxn);
 
 /// Panics unless the whole file is sound, no page lost and none in use twice.
-pub(crate) fn assert_sound(db: &Db) -> Result<()> {
+pub fn assert_sound(db: &Db) -> Result<()> {
     let report = db.check(&mut |_| {})?;
     assert!(report.is_sound(), "{:#?}", report.problems);
     assert_eq!(report.pages_reachable + report.pages_free, report.pages, "{report:?}");
@@ -37,7 +39,7 @@ pub(crate) fn assert_sound(db: &Db) -> Result<()> {
 }
 
 /// Panics unless the reader sees exactly the reference: every bucket, pair, count and sequence.
-pub(crate) fn assert_same(reader: &dyn Reads, root: &Tree, now: Now) -> Result<()> {
+pub fn assert_same(reader: &dyn Reads, root: &Tree, now: Now) -> Result<()> {
     let names: Vec<&[u8]> = reader.names()?.collect::<Result<_>>()?;
     let expected: Vec<&[u8]> = root.buckets().map(|(name, _)| name).collect();
     assert_eq!(names, expected, "top-level buckets");

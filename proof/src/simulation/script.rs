@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bristlecone::{Db, Result};
 
-use super::crash::{CrashHistory, Tally, Version};
+use super::crash::{CrashHistory, Tally};
+use super::expected::Version;
 use super::reference::{Entry, Tree};
 
 const NAME: &[u8] = b"b";

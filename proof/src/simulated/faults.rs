@@ -8,17 +8,17 @@
 //! each fault. When it first fails, what can still be done is tried; then the disk is healthy
 //! again, and what a kill or a power cut leaves of it is recovered.
 
-#[path = "simulation/mod.rs"]
-mod simulation;
-
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bristlecone::io::sim::errno::{EDQUOT, EIO, ENOSPC};
 use bristlecone::io::sim::{Fault, FaultPlan, OpKind};
 use bristlecone::{Db, Error, Result};
-use simulation::crash::CrashHistory;
-use simulation::script::Step;
+
+use crate::record::Evidence;
+use crate::rig::{Plan, each, message};
+use crate::simulation::crash::CrashHistory;
+use crate::simulation::script::Step;
 
 const HISTORY: [Step; 24] = [
     Step::Put,
@@ -76,7 +76,7 @@ enum Outcome {
 }
 
 /// Runs the history with one fault, from its creation on.
-fn run(kind: OpKind, fault: Fault, forever: bool, after: u64) -> Outcome {
+fn play_with(kind: OpKind, fault: Fault, forever: bool, after: u64) -> Outcome {
     let mut history = CrashHistory::scripted(1, 1);
     let plan = FaultPlan::new(kind, fault).after(after);
     history.disk.fail(if forever { plan.forever() } else { plan });
@@ -136,64 +136,71 @@ fn look_around(history: &mut CrashHistory, db: &Db, error: &Error) {
     history.assert_readable(db).expect("reads work after a failure");
 }
 
-#[test]
-fn every_failing_operation_is_survived() {
-    let met = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            let met = &met;
-            scope.spawn(move || {
-                for (kind, fault, forever) in FAULTS.into_iter().skip(half).step_by(2) {
-                    for after in 0.. {
-                        let run = || run(kind, fault, forever, after);
-                        let outcome = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-                            panic!("{kind:?} {fault:?} after {after}, for ever: {forever}")
-                        });
-                        if outcome == Outcome::NotReached {
-                            break;
-                        }
-                        met.fetch_add(1, Ordering::Relaxed);
-                    }
+/// Each kind of fault at each operation that it can hit. The plan's number of cases is not asked:
+/// there are as many as the history has operations.
+pub(crate) fn run(_: &Plan) -> Evidence {
+    each(
+        &FAULTS,
+        |fault| format!("{fault:?}"),
+        |&(kind, fault, forever), counts| {
+            for after in 0.. {
+                let once = || play_with(kind, fault, forever, after);
+                let outcome = catch_unwind(AssertUnwindSafe(once))
+                    .map_err(|panic| format!("after {after}: {}", message(&*panic)))?;
+                if outcome == Outcome::NotReached {
+                    return Ok(());
                 }
-            });
-        }
-    });
-    println!("faults injected: {}, acknowledged commits lost: 0", met.into_inner());
+                counts.cases(1);
+            }
+            Ok(())
+        },
+    )
 }
 
-/// Writes until the disk is full, at every size of disk around that of the store.
-#[test]
-fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room() -> Result<()> {
-    for capacity in (200 << 10..400 << 10).step_by(4 << 10) {
-        let mut history = CrashHistory::scripted(1, 1);
-        let disk = history.disk.clone();
-        let options = history.options.clone().checkpoint_log_bytes(40_000);
-        let db = Db::open_on(Arc::new(disk.clone()), "/db", options)?;
-        disk.set_capacity(Some(capacity));
-        let steps = [Step::PutOverSegments, Step::PutBuffered, Step::Nest, Step::PutLarge];
-        let growing = || steps.into_iter().cycle().take(400);
-        // Later versions of the same keys take no room for ever, so a full disk may heal itself.
-        let mut refused = 0;
-        for step in growing() {
-            match history.step(&db, step) {
-                Ok(()) => {}
-                Err(error) => {
-                    assert!(error.is_full(), "with {capacity} bytes: {error}");
-                    history.assert_readable(&db)?;
-                    refused += 1;
-                    if refused == 3 {
-                        break;
-                    }
+/// Writes until the disk is full, at every size of disk around that of the store: a full disk
+/// refuses writes, and takes them again when there is room.
+pub(crate) fn fill(_: &Plan) -> Evidence {
+    let capacities: Vec<u64> = (200 << 10..400 << 10).step_by(1 << 10).collect();
+    each(
+        &capacities,
+        |capacity| format!("a disk of {capacity} bytes"),
+        |&capacity, counts| {
+            counts.cases(1);
+            let refused = fill_one(capacity).map_err(|error| error.to_string())?;
+            counts.add("writes refused", refused);
+            Ok(())
+        },
+    )
+}
+
+fn fill_one(capacity: u64) -> Result<u64> {
+    let mut history = CrashHistory::scripted(1, 1);
+    let disk = history.disk.clone();
+    let options = history.options.clone().checkpoint_log_bytes(40_000);
+    let db = Db::open_on(Arc::new(disk.clone()), "/db", options)?;
+    disk.set_capacity(Some(capacity));
+    let steps = [Step::PutOverSegments, Step::PutBuffered, Step::Nest, Step::PutLarge];
+    // Later versions of the same keys take no room for ever, so a full disk may heal itself.
+    let mut refused = 0;
+    for step in steps.into_iter().cycle().take(400) {
+        match history.step(&db, step) {
+            Ok(()) => {}
+            Err(error) => {
+                assert!(error.is_full(), "with {capacity} bytes: {error}");
+                history.assert_readable(&db)?;
+                refused += 1;
+                if refused == 3 {
+                    break;
                 }
             }
         }
-        disk.set_capacity(None);
-        history.step(&db, Step::PutLarge)?;
-        history.step(&db, Step::Checkpoint)?;
-        history.assert_readable(&db)?;
-        let left = disk.fork();
-        disk.power_off();
-        history.recover_left(left)?;
     }
-    Ok(())
+    disk.set_capacity(None);
+    history.step(&db, Step::PutLarge)?;
+    history.step(&db, Step::Checkpoint)?;
+    history.assert_readable(&db)?;
+    let left = disk.fork();
+    disk.power_off();
+    history.recover_left(left)?;
+    Ok(refused)
 }

@@ -15,13 +15,13 @@ use std::time::Duration;
 use bristlecone::io::sim::{START_MS, SimDisk};
 use bristlecone::{Commit, Db, Durability, Options, ReadTxn, Result, Snapshot};
 
-use crate::simulation::compare::{Reads, assert_same, assert_sound};
-use crate::simulation::interleave::{self, Interleaved};
-use crate::simulation::random::Random;
-use crate::simulation::reads::Reading;
-use crate::simulation::reference::{Now, Tree};
-use crate::simulation::shape::Shape;
-use crate::simulation::writes::Writing;
+use super::compare::{Reads, assert_same, assert_sound};
+use super::interleave::{self, Interleaved};
+use super::random::Random;
+use super::reads::Reading;
+use super::reference::{Now, Tree};
+use super::shape::Shape;
+use super::writes::Writing;
 
 /// Where the database lives.
 pub(crate) enum Place {

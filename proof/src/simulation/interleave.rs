@@ -5,7 +5,7 @@
 //! threads may do at that moment. The callback must not ask for a checkpoint, nor for what waits
 //! for one: run it on a database whose checkpoints start only when asked for.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::Result;
 use std::path::Path;
 use std::rc::Rc;
@@ -18,12 +18,6 @@ type Callback = Box<dyn FnMut()>;
 
 thread_local! {
     static CALLBACK: RefCell<Option<Callback>> = const { RefCell::new(None) };
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Calls made on this thread so far.
-pub(crate) fn calls() -> u64 {
-    CALLS.get()
 }
 
 /// Runs `act`, with `callback` on the owner before each I/O on a data file. The owner is moved out
@@ -46,7 +40,6 @@ pub(crate) fn during<T: 'static, R>(
 /// Calls back, unless a callback is under way.
 fn call() {
     if let Some(mut callback) = CALLBACK.take() {
-        CALLS.set(CALLS.get() + 1);
         callback();
         CALLBACK.set(Some(callback));
     }

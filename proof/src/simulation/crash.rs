@@ -23,6 +23,7 @@ use bristlecone::io::sim::{CrashImages, SimDisk, Trace};
 use bristlecone::{Db, Durability, Options, Result, Snapshot, WriteTxn};
 
 use super::compare::{assert_same, assert_sound};
+use super::expected::{Expected, Mark, Point, Progress, Version, verify};
 use super::interleave::{self, Interleaved};
 use super::ordering::Ordering;
 use super::random::Random;
@@ -35,47 +36,6 @@ use super::writes::Writing;
 const DEPTH_MAX: u32 = 3;
 /// The largest page memory: opening clears it.
 pub(crate) const RESERVE_BYTES: usize = 2 << 20;
-
-/// A note in the trace: what a power cut from here on may and may not take.
-#[derive(Clone, Copy)]
-enum Mark {
-    /// A transaction of this number is about to commit.
-    Begun(u64),
-    /// The transaction of this number is durable for sure.
-    Acknowledged(u64),
-    /// The database may have read this time.
-    Clock(u64),
-    /// Opening is done.
-    Opened,
-}
-
-impl Mark {
-    fn tag(self) -> u64 {
-        match self {
-            Mark::Begun(txn) => txn << 2,
-            Mark::Acknowledged(txn) => txn << 2 | 1,
-            Mark::Clock(now_ms) => now_ms << 2 | 3,
-            Mark::Opened => 2,
-        }
-    }
-
-    fn of_tag(tag: u64) -> Mark {
-        match tag & 3 {
-            0 => Mark::Begun(tag >> 2),
-            1 => Mark::Acknowledged(tag >> 2),
-            3 => Mark::Clock(tag >> 2),
-            _ => Mark::Opened,
-        }
-    }
-}
-
-/// One committed state; its place in the list is its transaction's number.
-#[derive(Clone)]
-pub(super) struct Version {
-    pub(super) root: Arc<Tree>,
-    /// When its transaction began.
-    pub(super) time_ms: u64,
-}
 
 /// What was done.
 #[derive(Clone, Copy, Default, Debug)]
@@ -118,29 +78,6 @@ pub(crate) struct CrashHistory {
     outcomes_max: u64,
     /// True when checkpoints start only when asked for, and commits come in the middle of them.
     interleaved: bool,
-}
-
-/// Where a history stands before a life.
-pub(super) struct Point {
-    versions: Vec<Version>,
-    acknowledged: u64,
-    latest_ms: u64,
-    settled: Option<u64>,
-}
-
-/// How far a life has come at an operation of its trace.
-struct Progress {
-    begun: u64,
-    opened: bool,
-}
-
-/// What a recovered disk may hold.
-struct Expected<'a> {
-    versions: &'a [Version],
-    acknowledged: u64,
-    begun: u64,
-    settled: Option<u64>,
-    latest_ms: u64,
 }
 
 impl CrashHistory {
@@ -448,7 +385,7 @@ impl CrashHistory {
     /// Makes the disk that a cut or a kill here leaves the one of the next life.
     fn begin_life(&mut self, images: &CrashImages<'_>, expected: &Expected<'_>) -> Result<()> {
         let killed = self.random.percent(25);
-        let seed = self.random.next();
+        let seed = self.random.number();
         self.disk = if killed { images.killed() } else { images.image(seed) };
         // What a recovery of this disk finds is what every later one must find.
         let found = if killed { None } else { Some(self.disk.fork()) };
@@ -478,7 +415,7 @@ impl CrashHistory {
             return Ok(());
         }
         for _ in 0..self.images_per_event {
-            let seed = self.random.next();
+            let seed = self.random.number();
             self.recover(images.image(seed), expected, 0)?;
         }
         if self.random.percent(10) {
@@ -514,7 +451,7 @@ impl CrashHistory {
         let settled = &Expected { settled: Some(revision), ..*expected };
         if let Some(again) = again {
             // What readers have seen is durable, whatever the first recovery was given.
-            let seed = self.random.next();
+            let seed = self.random.number();
             self.recover(again.crash(seed), settled, DEPTH_MAX)?;
             self.recover(again, settled, DEPTH_MAX)?;
         }
@@ -524,7 +461,7 @@ impl CrashHistory {
             let mut images = CrashImages::new(&trace);
             while images.advance().is_some() {
                 if self.random.percent(40) {
-                    let seed = self.random.next();
+                    let seed = self.random.number();
                     self.recover(images.image(seed), settled, depth + 1)?;
                 }
             }
@@ -540,7 +477,7 @@ impl CrashHistory {
         if self.random.percent(50) {
             db.checkpoint()?;
         }
-        let left = disk.crash(self.random.next());
+        let left = disk.crash(self.random.number());
         let db = Db::open_on(Arc::new(left.clone()), "/db", self.options.clone());
         let db = Guarded::new(db?);
         assert_sound(&db)?;
@@ -557,22 +494,4 @@ impl CrashHistory {
         left.power_off();
         Ok(())
     }
-}
-
-/// Compares a recovered database; returns its revision.
-fn verify(db: &Db, disk: &SimDisk, expected: &Expected<'_>) -> Result<u64> {
-    let view = db.begin_read()?;
-    let revision = view.id().0;
-    let Expected { acknowledged, begun, .. } = *expected;
-    assert!(revision >= acknowledged, "revision {revision}, but {acknowledged} was acknowledged");
-    assert!(revision <= begun, "revision {revision}, but only {begun} were begun");
-    if let Some(settled) = expected.settled {
-        assert_eq!(revision, settled, "an earlier recovery found another revision");
-    }
-    let version = &expected.versions[revision as usize];
-    let latest = expected.latest_ms.max(disk.now_ms());
-    let now = Now { earliest: version.time_ms.max(disk.now_ms()), latest };
-    assert_same(&view, &version.root, now)?;
-    assert_sound(db)?;
-    Ok(revision)
 }

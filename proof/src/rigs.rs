@@ -1,0 +1,62 @@
+//! All rigs.
+
+use crate::rig::Rig;
+use crate::simulated::{crashes, faults, histories, mutations, scripts};
+
+/// Every rig, in the order of the table in `docs/testing.md`.
+pub const RIGS: &[Rig] = &[
+    Rig {
+        name: "crash-images",
+        fault: "power cut: unsynced sectors and names lost, torn, reordered; recovery cut too",
+        behaviour: "I1 to I8",
+        unit: "images",
+        cases: [100_000, 1_000_000, 10_000_000],
+        run: crashes::run,
+    },
+    Rig {
+        name: "crash-strings",
+        fault: "power cut in every short string of operations on a new store, all outcomes of each",
+        behaviour: "I1 to I8",
+        unit: "strings",
+        cases: [111, 111, 1111],
+        run: scripts::run,
+    },
+    Rig {
+        name: "histories",
+        fault: "none, or a kill: everything a user can do",
+        behaviour: "what nested maps would do",
+        unit: "operations",
+        cases: [500_000, 5_000_000, 50_000_000],
+        run: histories::run,
+    },
+    Rig {
+        name: "failing-disk",
+        fault: "EIO, ENOSPC, EDQUOT, torn writes, failed syncs, at each operation, once and ever",
+        behaviour: "reads go on; a full disk refuses and recovers; anything else stops writing",
+        unit: "faults",
+        cases: [1, 1, 1],
+        run: faults::run,
+    },
+    Rig {
+        name: "full-disk",
+        fault: "the disk is full, at every size around that of the store",
+        behaviour: "the write is refused; reads go on; writes go on when there is room",
+        unit: "sizes",
+        cases: [1, 1, 1],
+        run: faults::fill,
+    },
+    Rig {
+        name: "seeded-bugs",
+        fault: "a bug in the engine",
+        behaviour: "the crash simulation fails",
+        unit: "bugs",
+        cases: [1, 1, 1],
+        run: mutations::run,
+    },
+];
+
+/// The rig of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Rig> {
+    RIGS.iter().find(|rig| rig.name == name)
+}

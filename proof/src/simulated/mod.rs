@@ -1,0 +1,7 @@
+//! Rigs on the simulated disk.
+
+pub(crate) mod crashes;
+pub(crate) mod faults;
+pub(crate) mod histories;
+pub(crate) mod mutations;
+pub(crate) mod scripts;

@@ -1,0 +1,66 @@
+//! The crash simulation proves itself: with each of the engine's seeded bugs it must fail.
+//!
+//! Method: the random histories of `crashes` run with one bug at a time until one of them fails;
+//! how many crash images that took is counted. The engine without a bug passes the same histories,
+//! which is what `crashes` shows.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bristlecone::mutation::{self, Mutation};
+
+use crate::record::Evidence;
+use crate::rig::{Plan, each, message};
+use crate::simulation::crash::CrashHistory;
+
+/// Histories given to each bug.
+const HISTORIES: u64 = 150;
+const LIVES: u64 = 4;
+const IMAGES_PER_EVENT: u64 = 4;
+/// How much is told of what caught a bug.
+const TOLD_CHARS: usize = 90;
+
+/// Every bug there is; the plan's number of cases is not asked.
+pub(crate) fn run(plan: &Plan) -> Evidence {
+    // Panics are what is wanted here.
+    std::panic::set_hook(Box::new(|_| {}));
+    let evidence = each(
+        &Mutation::ALL,
+        |bug| format!("{bug:?}"),
+        |&bug, counts| {
+            mutation::set(Some(bug));
+            let caught = hunt(plan.seed);
+            mutation::set(None);
+            let Catch { images, seed, how } = caught.ok_or("was not caught")?;
+            println!("    {bug:?}: caught after {images} images, seed {seed}: {how}");
+            counts.cases(1);
+            counts.add(&format!("images until {bug:?}"), images);
+            Ok(())
+        },
+    );
+    drop(std::panic::take_hook());
+    evidence
+}
+
+/// How a bug was caught: after so many images, in this history.
+struct Catch {
+    images: u64,
+    seed: u64,
+    how: String,
+}
+
+/// Runs the histories until one fails.
+fn hunt(first: u64) -> Option<Catch> {
+    let mut images = 0;
+    for seed in first..first + HISTORIES {
+        let mut history = CrashHistory::new(seed, IMAGES_PER_EVENT);
+        let outcome = catch_unwind(AssertUnwindSafe(|| history.run(LIVES)));
+        images += history.tally.images;
+        let how = match outcome {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => message(&*panic),
+        };
+        return Some(Catch { images, seed, how: how.chars().take(TOLD_CHARS).collect() });
+    }
+    None
+}

@@ -1,0 +1,15 @@
+//! Histories on the simulated disk, what they must lead to, and what must hold after a crash.
+
+pub mod compare;
+pub(crate) mod crash;
+mod expected;
+pub(crate) mod history;
+mod interleave;
+mod ordering;
+pub mod random;
+mod reads;
+pub mod reference;
+pub(crate) mod script;
+mod shape;
+mod unwind;
+mod writes;
