@@ -1,7 +1,7 @@
 //! All rigs.
 
 use crate::rig::Rig;
-use crate::simulated::{crashes, faults, histories, mutations, scripts};
+use crate::simulated::{crashes, faults, histories, lies, mutations, scripts};
 
 /// Every rig, in the order of the table in `docs/testing.md`.
 pub const RIGS: &[Rig] = &[
@@ -44,6 +44,14 @@ pub const RIGS: &[Rig] = &[
         unit: "sizes",
         cases: [1, 1, 1],
         run: faults::fill,
+    },
+    Rig {
+        name: "lying-disk",
+        fault: "a write that goes nowhere or to another page; a sync that does nothing",
+        behaviour: "right values, or an error that names the damage; some committed state",
+        unit: "lies",
+        cases: [20_000, 200_000, 1_000_000],
+        run: lies::run,
     },
     Rig {
         name: "seeded-bugs",

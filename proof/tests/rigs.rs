@@ -37,5 +37,6 @@ rigs! {
     every_cut_of_every_short_history_is_survived: "crash-strings", 11;
     random_histories_agree_with_maps: "histories", 500_000;
     every_failing_operation_is_survived: "failing-disk", 1;
+    a_disk_that_lies_is_found_out: "lying-disk", 3000;
     a_full_disk_refuses_writes_and_takes_them_again: "full-disk", 1;
 }

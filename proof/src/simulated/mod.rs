@@ -3,5 +3,6 @@
 pub(crate) mod crashes;
 pub(crate) mod faults;
 pub(crate) mod histories;
+pub(crate) mod lies;
 pub(crate) mod mutations;
 pub(crate) mod scripts;
