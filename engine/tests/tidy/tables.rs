@@ -35,7 +35,7 @@ const PROOF: Layers = &[
     &["record"],
     &["rig"],
     &["simulation"],
-    &["simulated"],
+    &["simulated", "damage", "real"],
     &["rigs"],
     &["tables"],
     &["lib"],

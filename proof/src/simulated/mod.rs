@@ -1,6 +1,7 @@
 //! Rigs on the simulated disk.
 
 pub(crate) mod crashes;
+pub(crate) mod expiry;
 pub(crate) mod faults;
 pub(crate) mod histories;
 pub(crate) mod lies;
