@@ -39,9 +39,10 @@
 //!
 //! # What it does not do
 //!
-//! It does not repair damaged data: it finds it. It is not a server, and not shared by processes.
-//! The data file is mapped: a program that truncates it under the engine stops the process, by
-//! SIGBUS or as [`exit_on_map_failure`] says.
+//! It does not repair damaged data: it finds it, and [`salvage`] copies what is left into a new
+//! database. It is not a server, and not shared by processes. The data file is mapped: a program
+//! that truncates it under the engine stops the process, by SIGBUS or as [`exit_on_map_failure`]
+//! says.
 
 mod bucket;
 mod check;
@@ -61,6 +62,7 @@ mod options;
 mod page;
 mod pager;
 mod recovery;
+mod salvage;
 mod snapshot;
 mod sync;
 mod tree;
@@ -74,6 +76,9 @@ pub use error::{Corruption, Error, ErrorKind, Result};
 pub use ids::TxnId;
 pub use io::{MAP_FAILURE_EXIT_CODE, exit_on_map_failure};
 pub use options::Options;
+#[doc(hidden)]
+pub use salvage::salvage_on;
+pub use salvage::{LogGap, Loss, SalvageProgress, SalvageReport, salvage};
 pub use snapshot::Snapshot;
 pub use txn::{Commit, Durability, ReadTxn, WriteTxn};
 

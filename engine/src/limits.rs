@@ -48,6 +48,9 @@ pub const WAL_PENDING_BYTES_MAX: u64 = 32 << 20;
 /// Spare segments that are kept for the next round, unless the options say otherwise.
 pub const WAL_SPARES_MAX: usize = 4;
 
+/// A salvage commits when it has written so many bytes.
+pub const SALVAGE_TXN_BYTES: usize = 4 << 20;
+
 /// Threads and snapshots that can read at once.
 pub const READERS_MAX: usize = 64 << 10;
 

@@ -215,7 +215,7 @@ impl Pages for PageMemory {
 }
 
 /// A tree page of the file is well formed, and refers to pages of the file only.
-fn validate_in_file(bytes: &[u8]) -> Result<(), String> {
+pub(crate) fn validate_in_file(bytes: &[u8]) -> Result<(), String> {
     page::validate(bytes)?;
     match page::references(bytes).find(|reference| reference.page.id.is_arena()) {
         Some(reference) => Err(format!("a reference to {}", reference.page.id)),

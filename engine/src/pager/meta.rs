@@ -26,6 +26,7 @@
 //! 1. A meta page is written only after everything it reaches is durable.
 //! 2. The page that is written is never the one that holds the newest durable checkpoint.
 
+use std::fmt;
 use std::path::Path;
 
 use crate::codec::{get_u32, get_u64, put_u32, put_u64};
@@ -190,13 +191,43 @@ enum Damage {
     Content(String, String),
 }
 
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Damage::Magic => f.write_str("expected the magic of a meta page, found other bytes"),
+            Damage::Version(found) => {
+                write!(f, "expected format version {FORMAT_VERSION}, found {found}")
+            }
+            Damage::Content(expected, found) => write!(f, "expected {expected}, found {found}"),
+        }
+    }
+}
+
+/// What stands at an offset where the meta page of a slot may lie.
+type ReadMeta<'a> = &'a dyn Fn(u64, usize) -> Result<Result<Meta, Damage>>;
+
 /// The newest meta of a data file and, when it is whole too, the other one.
 pub(crate) fn read_metas(file: &dyn File, path: &Path) -> Result<(Meta, Option<Meta>)> {
     let len = file.len().map_err(|e| Error::io("read", path, e))?;
-    let first = read_meta(file, path, len, 0, 0)?;
+    choose(path, &|at, slot| read_meta(file, path, len, at, slot))
+}
+
+/// As [`read_metas`], of a file that may be damaged: a meta page that the device does not return
+/// counts as one that is not whole.
+pub(crate) fn read_surviving_metas(file: &dyn File, path: &Path) -> Result<(Meta, Option<Meta>)> {
+    let len = file.len().map_err(|e| Error::io("read", path, e))?;
+    choose(path, &|at, slot| {
+        Ok(read_meta(file, path, len, at, slot).unwrap_or_else(|error| {
+            Err(Damage::Content("a page that can be read".to_owned(), error.to_string()))
+        }))
+    })
+}
+
+fn choose(path: &Path, read: ReadMeta<'_>) -> Result<(Meta, Option<Meta>)> {
+    let first = read(0, 0)?;
     let second = match &first {
-        Ok(meta) => read_meta(file, path, len, meta.page_bytes as u64, 1)?,
-        Err(_) => find_second(file, path, len)?,
+        Ok(meta) => read(meta.page_bytes as u64, 1)?,
+        Err(_) => find_second(read)?,
     };
     match (first, second) {
         // A later version may have gone on from here: what this one knows may be out of date.
@@ -222,11 +253,11 @@ pub(crate) fn read_metas(file: &dyn File, path: &Path) -> Result<(Meta, Option<M
 }
 
 /// Without the first meta page the page size is unknown: the second lies at one of few places.
-fn find_second(file: &dyn File, path: &Path, len: u64) -> Result<Result<Meta, Damage>> {
+fn find_second(read: ReadMeta<'_>) -> Result<Result<Meta, Damage>> {
     let mut page_bytes = PAGE_BYTES_MIN;
     let mut last = Err(Damage::Magic);
     while page_bytes <= PAGE_BYTES_MAX {
-        match read_meta(file, path, len, page_bytes as u64, 1)? {
+        match read(page_bytes as u64, 1)? {
             Ok(meta) if meta.page_bytes == page_bytes => return Ok(Ok(meta)),
             Ok(_) | Err(Damage::Magic) => {}
             Err(Damage::Version(found)) => return Ok(Err(Damage::Version(found))),
@@ -264,14 +295,15 @@ fn other_version(path: &Path, found: u32) -> Error {
 
 fn no_meta(path: &Path, first: Damage, second: Damage) -> Error {
     match (first, second) {
-        (Damage::Content(expected, found), _) | (_, Damage::Content(expected, found)) => {
-            Error::corrupt(path, 0, expected, found)
-        }
         (Damage::Version(found), _) | (_, Damage::Version(found)) => other_version(path, found),
         (Damage::Magic, Damage::Magic) => Error::from(ErrorKind::NotADatabase {
             path: path.to_path_buf(),
             reason: "expected a bristlecone data file, found other bytes".to_owned(),
         }),
+        (first, second) => {
+            let found = format!("none: in page 0 {first}; in page 1 {second}");
+            Error::corrupt(path, 0, "a whole meta page", found)
+        }
     }
 }
 

@@ -17,6 +17,6 @@ mod verified;
 
 pub(crate) use arena::{Arena, Retired};
 pub(crate) use create::create_data_file;
-pub(crate) use memory::PageMemory;
-pub(crate) use meta::{Meta, read_metas};
+pub(crate) use memory::{PageMemory, validate_in_file};
+pub(crate) use meta::{Meta, read_metas, read_surviving_metas};
 pub(crate) use space::{Extent, SpaceMap};

@@ -34,13 +34,13 @@ use crate::wal::{Position, ReplayRange, Sequence, Wal, WalOptions};
 use std::sync::Arc;
 
 /// The data file's name within the directory.
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 /// Its name while it is made.
 const DATA_NEW: &str = "data.new";
 /// The directory of the log.
-const LOG: &str = "wal";
+pub(crate) const LOG: &str = "wal";
 /// The lock file.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// Opens or creates the database in `dir`.
 pub(crate) fn open(host: Arc<dyn Host>, dir: &Path, options: Options) -> Result<Arc<Store>> {
@@ -114,7 +114,7 @@ fn look(host: &dyn Host, dir: &Path, options: &Options) -> Result<Found> {
     Ok(Found::Nothing)
 }
 
-fn not_a_database(dir: &Path, reason: &str) -> Error {
+pub(crate) fn not_a_database(dir: &Path, reason: &str) -> Error {
     let (path, reason) = (dir.to_path_buf(), reason.to_owned());
     Error::from(ErrorKind::NotADatabase { path, reason })
 }
@@ -133,7 +133,7 @@ fn make_dir(host: &dyn Host, dir: &Path) -> Result<()> {
     }
 }
 
-fn sync_parent(host: &dyn Host, dir: &Path) -> Result<()> {
+pub(crate) fn sync_parent(host: &dyn Host, dir: &Path) -> Result<()> {
     let parent = match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

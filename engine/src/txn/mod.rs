@@ -19,7 +19,7 @@ mod store;
 mod write;
 
 pub use commit::Commit;
-pub(crate) use operation::RecordReader;
+pub(crate) use operation::{Operation, RecordReader};
 pub use read::ReadTxn;
 pub(crate) use read::{Pin, View};
 pub(crate) use readers::{Claim, Readers};

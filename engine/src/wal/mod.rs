@@ -12,6 +12,7 @@
 //! | [`writer`] | frames into segments, space ahead of need |
 //! | [`reader`] | frames out of segments, records out of frames |
 //! | [`recover`] | opening: replay, and torn tail or damage |
+//! | [`remains`] | what is left of a log that is damaged |
 //!
 //! Invariants:
 //! 1. `published <= durable <= appended`; records are published in the order of their appends.
@@ -30,6 +31,7 @@ mod group;
 mod reader;
 mod record;
 mod recover;
+mod remains;
 mod segment;
 mod writer;
 
@@ -43,6 +45,7 @@ use std::task::{Poll, Waker};
 use self::group::{Batch, Group, Sink};
 use self::reader::{Scan, Step};
 use self::record::Flaw;
+pub(crate) use self::remains::{Remains, Remnant};
 use self::writer::Log;
 #[cfg(test)]
 use crate::error::Error;

@@ -204,7 +204,7 @@ fn check_header(
     Ok(())
 }
 
-fn other_version(path: &Path, found: u32) -> Error {
+pub(super) fn other_version(path: &Path, found: u32) -> Error {
     Error::from(ErrorKind::Unsupported {
         file: path.to_path_buf(),
         what: "log format version",

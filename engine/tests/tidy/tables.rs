@@ -17,6 +17,7 @@ const ENGINE: Layers = &[
     &["bucket"],
     &["checkpoint", "recovery", "check", "snapshot"],
     &["db"],
+    &["salvage"],
     &["lib"],
 ];
 
