@@ -10,7 +10,8 @@
 //! 4. verify the new database, and only then give it its name.
 //!
 //! Invariants:
-//! 1. Nothing in the damaged directory is written, but that its lock is held meanwhile.
+//! 1. Nothing in the damaged directory is written, but that its lock is held meanwhile; the lock
+//!    file is made if it is missing.
 //! 2. What lies outside the losses and the gaps that are reported is exactly the newest content.
 //! 3. Without a gap in the log, each pair that is in the new database has its newest value, also
 //!    within the losses.

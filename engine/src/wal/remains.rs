@@ -122,7 +122,7 @@ impl Remains {
         let mut salt = header.map(|header| header.salt);
         let mut next = header.map_or(Lsn(0), |header| header.first_lsn);
         let promised = header.map_or(file.bytes, |header| header.bytes);
-        let limit = promised.min(file.bytes);
+        let limit = promised.min(file.bytes) / BLOCK * BLOCK;
         let mut window = Window::default();
         let mut offset = BLOCK;
         while offset + BLOCK <= limit {

@@ -128,7 +128,7 @@ pub(crate) fn key(number: u32) -> Vec<u8> {
     format!("key-{number:04}").into_bytes()
 }
 
-fn value(number: u32, len: usize) -> Vec<u8> {
+pub(crate) fn value(number: u32, len: usize) -> Vec<u8> {
     number.to_le_bytes().into_iter().cycle().take(len).collect()
 }
 
