@@ -104,7 +104,9 @@ fn a_page_is_dumped_as_text() {
 fn help_tells_an_example_and_the_exit_codes() {
     let help = run(&["--help"]).ok();
     assert!(help.text().contains("Exit codes:") && help.text().contains("Example"));
-    for command in ["import-bolt", "buckets", "get", "put", "delete", "scan", "stats", "check"] {
+    for command in
+        ["import-bolt", "buckets", "get", "put", "delete", "scan", "stats", "check", "salvage"]
+    {
         assert!(run(&[command, "--help"]).ok().text().contains("Example"), "{command}");
     }
 }

@@ -18,6 +18,8 @@ pub(super) const EXIT_CODES: &str = "Exit codes:\n  \
     3  the database, or the file to import, is open elsewhere\n  \
     4  the database, or the file to import, is damaged\n  \
     5  any other failure\n  \
+    6  salvaged, and some keys or commits are lost
+  \
     75 the data file was cut by another program, or its device failed, while it was read";
 
 /// An exit code.
@@ -29,6 +31,7 @@ pub(super) enum Exit {
     Locked = 3,
     Damaged = 4,
     Other = 5,
+    Lost = 6,
 }
 
 /// A command that failed, and what to say about it.

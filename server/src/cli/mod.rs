@@ -13,6 +13,7 @@ mod import;
 mod input;
 mod inspect;
 mod output;
+mod salvage;
 mod scan;
 mod serve;
 mod values;
@@ -64,6 +65,8 @@ enum Command {
     Check(inspect::CheckArguments),
     /// Show the inside of a database's files
     Dump(inspect::DumpArguments),
+    /// Copy what is left of a damaged database into a new one
+    Salvage(salvage::Arguments),
     /// Serve a database over HTTP
     Serve(serve::Arguments),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Stats(arguments) => inspect::stats(&arguments),
         Command::Check(arguments) => inspect::check(&arguments),
         Command::Dump(arguments) => inspect::dump(&arguments),
+        Command::Salvage(arguments) => salvage::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

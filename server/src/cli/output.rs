@@ -44,6 +44,13 @@ pub(super) fn print_json(out: &mut dyn Write, object: &impl Serialize) -> io::Re
     writeln!(out, "{line}")
 }
 
+/// A count of pairs on the standard error; hidden when that is no terminal.
+pub(super) fn pair_counter(name: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:>8} {pos} pairs")
+        .expect("invariant: the template is right");
+    ProgressBar::new(0).with_style(style).with_message(name)
+}
+
 /// A progress bar on the standard error; hidden when that is no terminal.
 pub(super) fn progress_bar(name: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:>8} [{bar:40}] {pos}/{len} pages, {eta} left")
