@@ -64,9 +64,8 @@ fn assert_salvaged(store: &Store, disk: &SimDisk, what: &str) -> (SalvageReport,
     (report, missing)
 }
 
-/// The trees are whole: all is there but the commits that are told to be missing.
+/// All is there but what is lost in the trees, and the commits that are told to be missing.
 fn assert_gaps(store: &Store, disk: &SimDisk, report: &SalvageReport, what: &str) {
-    assert!(report.losses.is_empty(), "{what}: {:?}", report.losses);
     let is_told = |txn: u64| {
         let mut gaps = report.gaps.iter();
         gaps.any(|gap| txn >= gap.first.0 && gap.last.is_none_or(|last| txn <= last.0))
@@ -99,6 +98,14 @@ fn is_within(loss: &Loss, other: &Loss) -> bool {
 fn log_files(disk: &SimDisk) -> Vec<PathBuf> {
     let log = Path::new(FROM).join("wal");
     disk.contents().into_keys().filter(|path| path.starts_with(&log)).collect()
+}
+
+/// Numbers that follow from a seed.
+fn random(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    }
 }
 
 #[test]
@@ -160,12 +167,7 @@ fn without_the_older_meta_page_only_what_the_log_has_is_made_up() {
 #[test]
 fn any_pages_together_cost_only_what_is_told() {
     let store = store();
-    let mut random = 7u64;
-    let mut next = |below: u64| {
-        random =
-            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % below
-    };
+    let mut next = random(7);
     for round in 0..150 {
         let disk = store.disk.fork();
         let pages: Vec<u64> = (0..2 + next(12)).map(|_| 2 + next(store.pages() - 2)).collect();
@@ -181,6 +183,28 @@ fn any_pages_together_cost_only_what_is_told() {
             assert!(known, "{what}: {loss:?} is not lost in {:?}", without.losses);
         }
     }
+}
+
+#[test]
+fn pages_and_log_together_cost_only_what_is_told() {
+    let store = store();
+    let mut next = random(9);
+    let files = log_files(&store.disk);
+    let (mut with_both, mut made_up) = (0, 0);
+    for round in 0..200 {
+        let disk = store.disk.fork();
+        let pages: Vec<u64> = (0..1 + next(12)).map(|_| next(store.pages() - 1) + 1).collect();
+        pages.iter().for_each(|page| damage(&disk, *page, Damage::Zeroed));
+        let file = &files[next(files.len() as u64) as usize];
+        let block = next(store.disk.read_file(file).unwrap().len() as u64 / 4096);
+        disk.corrupt(file, block * 4096 + 40, 1).unwrap();
+        let report = salvage(&disk).unwrap();
+        let what = format!("round {round}, pages {pages:?}, {} block {block}", file.display());
+        assert_gaps(&store, &disk, &report, &what);
+        with_both += usize::from(!report.losses.is_empty() && !report.gaps.is_empty());
+        made_up += usize::from(report.used_older);
+    }
+    assert!(with_both > 3 && made_up > 50, "{with_both} with both, {made_up} made up");
 }
 
 #[test]
@@ -217,7 +241,7 @@ fn damage_in_the_log_costs_the_commits_that_are_told() {
             disk.corrupt(&file, at + 40, 1).unwrap();
             let what = format!("{} at {at}", file.display());
             let report = salvage(&disk).unwrap();
-            assert!(report.losses.is_empty(), "{what}");
+            assert!(report.losses.is_empty(), "{what}: {:?}", report.losses);
             assert_gaps(&store, &disk, &report, &what);
             gaps += report.gaps.len();
             unfinished += usize::from(report.unfinished.is_some());
