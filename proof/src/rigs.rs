@@ -1,6 +1,6 @@
 //! All rigs.
 
-use crate::damage::{flips, lengths, sectors};
+use crate::damage::{flips, lengths, salvaging, sectors};
 use crate::rig::Rig;
 use crate::simulated::{crashes, expiry, faults, histories, lies, mutations, scripts};
 
@@ -85,6 +85,14 @@ pub const RIGS: &[Rig] = &[
         unit: "lengths",
         cases: [10_000, u64::MAX, u64::MAX],
         run: lengths::run,
+    },
+    Rig {
+        name: "salvage",
+        fault: "several sectors of the files are spoiled at once",
+        behaviour: "what is saved is the newest content; what is not is reported",
+        unit: "salvages",
+        cases: [4_000, 100_000, 400_000],
+        run: salvaging::run,
     },
     Rig {
         name: "seeded-bugs",

@@ -42,5 +42,6 @@ rigs! {
     every_flipped_bit_is_noticed_or_harmless: "bit-flips", 5000;
     every_overwritten_sector_is_noticed_or_harmless: "sectors", 2000;
     every_wrong_length_is_noticed_or_harmless: "lengths", 2000;
+    what_is_not_saved_is_reported: "salvage", 1000;
     a_full_disk_refuses_writes_and_takes_them_again: "full-disk", 1;
 }

@@ -4,4 +4,5 @@ mod store;
 
 pub(crate) mod flips;
 pub(crate) mod lengths;
+pub(crate) mod salvaging;
 pub(crate) mod sectors;

@@ -67,6 +67,16 @@ impl Store {
         Ok(Store { left, disk, versions })
     }
 
+    /// A copy of its disk.
+    pub(super) fn fork(&self) -> SimDisk {
+        self.disk.fork()
+    }
+
+    /// What each revision holds.
+    pub(super) fn versions(&self) -> &[Tree] {
+        &self.versions
+    }
+
     /// Its files with their lengths, but for the lock.
     pub(super) fn files(&self) -> Vec<(PathBuf, u64)> {
         let files = self.disk.list_all().into_iter();
@@ -121,7 +131,8 @@ impl Store {
     }
 }
 
-fn options() -> Options {
+/// Small pages and segments.
+pub(super) fn options() -> Options {
     Options::new().page_bytes(PAGE_BYTES).wal_segment_bytes_max(16 << 10)
 }
 
