@@ -163,7 +163,9 @@ impl File for RealFile {
         if len <= self.len()? {
             return Ok(());
         }
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+        // The kernel gives up a long allocation when a signal comes; what it has allocated stays.
+        let allocate = || rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len);
+        match rustix::io::retry_on_intr(allocate) {
             Ok(()) => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.file.set_len(len),
             Err(error) => Err(error.into()),

@@ -91,7 +91,7 @@ impl Found<'_> {
         for name in view.names()? {
             let name = name?;
             let known = self.versions.iter().any(|tree| tree.is_bucket(name));
-            assert!(known, "a bucket that never was: {:?}", name.escape_ascii());
+            assert!(known, "a bucket that never was: {}", name.escape_ascii());
         }
         let newest = self.versions.last().expect("never empty");
         for (name, _) in newest.buckets() {
@@ -115,12 +115,12 @@ impl Found<'_> {
         for pair in bucket.iter()? {
             let (key, value) = pair?;
             let was = versions.iter().any(|tree| tree.value(key, now) == Some(value));
-            assert!(was, "{path:?}: a pair that is not the newest: {:?}", key.escape_ascii());
+            assert!(was, "{path:?}: a pair that is not the newest: {}", key.escape_ascii());
         }
         for (key, value) in newest.pairs(now) {
             let found = bucket.get(key)?;
             let fine = found == Some(value) || self.is_lost(path, key) || versions.len() > 1;
-            assert!(fine, "{path:?}: {:?} is lost without a report", key.escape_ascii());
+            assert!(fine, "{path:?}: {} is lost without a report", key.escape_ascii());
         }
         for (name, _) in newest.buckets() {
             let trees = versions.iter().filter_map(|tree| nested(tree, name)).collect();

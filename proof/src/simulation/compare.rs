@@ -70,7 +70,7 @@ fn assert_same_pairs(bucket: &Bucket<'_>, tree: &Tree, now: Now) -> Result<()> {
         if now.shows(*expires_at).unwrap_or(is_here) {
             let (found_key, found_value) = next.expect("a pair that the reference has");
             assert_eq!(found_key.escape_ascii().to_string(), key.escape_ascii().to_string());
-            assert!(found_value == &bytes[..], "the value of {:?}", key.escape_ascii());
+            assert!(found_value == &bytes[..], "the value of {}", key.escape_ascii());
             next = found.next().transpose()?;
         }
     }
@@ -154,7 +154,7 @@ fn agree_on_pairs(shown: &mut Shown, bucket: &Bucket<'_>, tree: &Tree, now: Now)
                 Some(found) => found == value && shows != Some(false),
                 None => shows != Some(true),
             };
-            assert!(right, "the value of {:?}", key.escape_ascii());
+            assert!(right, "the value of {}", key.escape_ascii());
         }
     }
     let Some(pairs) = shown.note(bucket.iter()) else { return };
@@ -162,7 +162,7 @@ fn agree_on_pairs(shown: &mut Shown, bucket: &Bucket<'_>, tree: &Tree, now: Now)
         let Some((key, value)) = shown.note(pair) else { return };
         let next = expected.find(|(expected, _, shows)| *expected == key || *shows == Some(true));
         let right = next.is_some_and(|next| next.0 == key && next.1 == value);
-        assert!(right, "a pair that is not there: {:?}", key.escape_ascii());
+        assert!(right, "a pair that is not there: {}", key.escape_ascii());
     }
     let missing = expected.find(|(_, _, shows)| *shows == Some(true));
     assert!(missing.is_none(), "a pair is missing without an error");

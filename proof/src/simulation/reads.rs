@@ -43,7 +43,7 @@ impl Reading<'_> {
             return Ok(());
         }
         let expected = self.tree.value(key, self.now);
-        assert!(self.bucket.get(key)? == expected, "get {:?}", key.escape_ascii());
+        assert!(self.bucket.get(key)? == expected, "get {}", key.escape_ascii());
         assert_eq!(self.bucket.contains(key)?, expected.is_some());
         Ok(())
     }
@@ -54,7 +54,7 @@ impl Reading<'_> {
         }
         let found = self.bucket.get_value(key)?;
         let expected = self.tree.value(key, self.now);
-        assert!(found.map(|value| value.bytes) == expected, "value {:?}", key.escape_ascii());
+        assert!(found.map(|value| value.bytes) == expected, "value {}", key.escape_ascii());
         if let (Some(found), Some(Entry::Value { expires_at, .. })) =
             (found, self.tree.entries.get(key))
         {

@@ -140,7 +140,7 @@ impl Writing<'_> {
             return expect_is_a_bucket(done.map(|_| ()));
         }
         let was_visible = tree.value(&key, self.now).is_some();
-        assert_eq!(done?, was_visible, "delete {:?}", key.escape_ascii());
+        assert_eq!(done?, was_visible, "delete {}", key.escape_ascii());
         tree.entries.remove(&key);
         Ok(())
     }
