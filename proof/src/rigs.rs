@@ -1,6 +1,7 @@
 //! All rigs.
 
 use crate::damage::{flips, lengths, sectors};
+use crate::real::{fsyncgate, kills, power_cuts, syscalls};
 use crate::rig::Rig;
 use crate::simulated::{crashes, expiry, faults, histories, lies, mutations, scripts};
 
@@ -93,6 +94,62 @@ pub const RIGS: &[Rig] = &[
         unit: "bugs",
         cases: [1, 1, 1],
         run: mutations::run,
+    },
+    Rig {
+        name: "kills",
+        fault: "SIGKILL at a random moment, over and over on the same store",
+        behaviour: "what was acknowledged is there, and no lock is left",
+        unit: "kills",
+        cases: [200, 5_000, 20_000],
+        run: kills::run,
+    },
+    Rig {
+        name: "power-cuts-ext4",
+        fault: "power cut on ext4: the file system is shut down under the writer, over and over",
+        behaviour: "what was acknowledged is there; the rest is whole or absent",
+        unit: "power cuts",
+        cases: [20, 1_000, 5_000],
+        run: power_cuts::ext4,
+    },
+    Rig {
+        name: "power-cuts-xfs",
+        fault: "power cut on XFS, likewise",
+        behaviour: "what was acknowledged is there; the rest is whole or absent",
+        unit: "power cuts",
+        cases: [20, 1_000, 5_000],
+        run: power_cuts::xfs,
+    },
+    Rig {
+        name: "power-cuts-lying",
+        fault: "the same power cuts on a disk that lies about syncs",
+        behaviour: "the rig loses commits: it can fail",
+        unit: "losses",
+        cases: [2, 10, 10],
+        run: power_cuts::lying,
+    },
+    Rig {
+        name: "kills-at-syscalls",
+        fault: "SIGKILL on entering each system call that changes a file",
+        behaviour: "what was acknowledged is there",
+        unit: "kills",
+        cases: [64, 2_000, 4_000],
+        run: syscalls::kills,
+    },
+    Rig {
+        name: "sync-failures",
+        fault: "each sync, write and name change fails, once and ever; syncs that lie, and a kill",
+        behaviour: "nothing is acknowledged after a failed sync; what was acknowledged is there",
+        unit: "faults",
+        cases: [64, 3_000, 6_000],
+        run: syscalls::failures,
+    },
+    Rig {
+        name: "fsyncgate",
+        fault: "a sync fails and the next succeeds, though the kernel dropped the data",
+        behaviour: "nothing is acknowledged after it; what was acknowledged before is there",
+        unit: "stores",
+        cases: [1, 20, 1_000],
+        run: fsyncgate::run,
     },
 ];
 
