@@ -1,7 +1,9 @@
 //! All rigs.
 
 use crate::damage::{flips, lengths, sectors};
-use crate::real::{fsyncgate, kills, power_cuts, syscalls};
+use crate::real::{
+    fsyncgate, full, kills, memory, openers, power_cuts, read_errors, read_only, syscalls,
+};
 use crate::rig::Rig;
 use crate::simulated::{crashes, expiry, faults, histories, lies, mutations, scripts};
 
@@ -150,6 +152,54 @@ pub const RIGS: &[Rig] = &[
         unit: "stores",
         cases: [1, 20, 1_000],
         run: fsyncgate::run,
+    },
+    Rig {
+        name: "full-file-system",
+        fault: "a file system without room, and a limit on the size of files, at many sizes",
+        behaviour: "the write is refused; reads go on; writes go on when there is room",
+        unit: "sizes",
+        cases: [60, 500, 2_000],
+        run: full::run,
+    },
+    Rig {
+        name: "read-only",
+        fault: "a file system that takes no writes, immutable files, too few file descriptors",
+        behaviour: "an error that says so, no damage; what is open goes on reading",
+        unit: "places",
+        cases: [24, 200, 1_000],
+        run: read_only::run,
+    },
+    Rig {
+        name: "read-errors",
+        fault: "a part of the device cannot be read, by calls or through the map",
+        behaviour: "the right value, or an error that names the file",
+        unit: "cuts",
+        cases: [20, 200, 1_000],
+        run: read_errors::run,
+    },
+    Rig {
+        name: "small-memory",
+        fault: "64 MiB of memory for a larger store",
+        behaviour: "it is read and written; a process that is killed for it loses nothing",
+        unit: "stores",
+        cases: [1, 4, 20],
+        run: memory::small,
+    },
+    Rig {
+        name: "failing-allocations",
+        fault: "an allocation fails, each in turn",
+        behaviour: "the process ends; what was acknowledged is there",
+        unit: "allocations",
+        cases: [100, 10_000, 100_000],
+        run: memory::failing,
+    },
+    Rig {
+        name: "second-opener",
+        fault: "two open one database at once",
+        behaviour: "one gets it, the other is told that it is locked",
+        unit: "races",
+        cases: [200, 1_000, 10_000],
+        run: openers::run,
     },
 ];
 

@@ -51,4 +51,10 @@ rigs! {
     kills_at_system_calls_lose_nothing_that_was_acknowledged: "kills-at-syscalls", 24;
     nothing_is_acknowledged_after_a_failed_sync: "sync-failures", 24;
     a_sync_that_fails_once_is_not_believed_later: "fsyncgate", 1;
+    a_full_file_system_refuses_writes_and_takes_them_again: "full-file-system", 20;
+    where_nothing_may_be_written_nothing_is_damaged: "read-only", 12;
+    what_cannot_be_read_is_told: "read-errors", 8;
+    a_store_larger_than_memory_is_read_and_written: "small-memory", 1;
+    an_allocation_that_fails_loses_nothing: "failing-allocations", 30;
+    of_two_openers_one_is_told_that_it_is_locked: "second-opener", 40;
 }

@@ -11,7 +11,7 @@ use bristlecone::{Db, Options, Result as DbResult};
 
 use super::orders::Orders;
 use super::session::{Line, Told};
-use super::transaction::{Transaction, expected_digest};
+use super::transaction::{Transaction, bucket_name, expected_digest};
 use crate::simulation::compare::{assert_same, assert_sound};
 use crate::simulation::reference::{Now, Tree};
 
@@ -127,17 +127,42 @@ impl Oracle {
         assert_same(&db.begin_read()?, &self.root, Now::at(0))
     }
 
+    /// Notes what an open database holds.
+    pub(crate) fn found(&mut self, db: &Db) -> Result<(), String> {
+        self.settle(db.stats().revision.0)
+    }
+
     /// Commits the next transaction of the first thread to an open database.
     pub(crate) fn commit(&mut self, db: &Db) -> DbResult<()> {
         let Orders { seed, scale, .. } = self.orders;
-        let transaction = Transaction::new(seed, 0, self.numbers[0] + 1, scale);
+        let (number, revision) = (self.numbers[0] + 1, self.revision + 1);
+        let transaction = Transaction::new(seed, 0, number, scale);
         let mut txn = db.begin_write()?;
         transaction.write(&mut txn)?;
-        let revision = txn.commit()?.0;
-        assert_eq!(revision, self.revision + 1, "revisions have no gaps");
+        match txn.commit() {
+            Ok(committed) => assert_eq!(committed.0, revision, "revisions have no gaps"),
+            Err(error) => {
+                if error.is_outcome_unknown() {
+                    self.begun.push_back(Begun { thread: 0, number, revision });
+                }
+                return Err(error);
+            }
+        }
         transaction.note(&mut self.root);
         (self.revision, self.acknowledged) = (revision, revision);
-        self.numbers[0] += 1;
+        self.numbers[0] = number;
+        Ok(())
+    }
+
+    /// Drops one of the first thread's buckets from an open database, if it is there.
+    pub(crate) fn drop_bucket(&mut self, db: &Db, which: usize) -> DbResult<()> {
+        let name = bucket_name(0, which);
+        if self.root.is_bucket(&name) {
+            db.update(|txn| txn.drop_bucket(&name))?;
+            self.root.entries.remove(&name);
+            self.revision += 1;
+            self.acknowledged = self.revision;
+        }
         Ok(())
     }
 

@@ -39,6 +39,9 @@ pub struct Orders {
     /// Only opens the database and reads all of it.
     #[arg(long)]
     pub read: bool,
+    /// Opens the database for reading only.
+    #[arg(long)]
+    pub look: bool,
     /// Name of a seeded bug that the engine has.
     #[arg(long)]
     pub bug: Option<String>,
@@ -61,6 +64,7 @@ impl Orders {
             failing_allocation: 0,
             hold: false,
             read: false,
+            look: false,
             bug: None,
             killed: false,
         }
@@ -117,6 +121,7 @@ impl Orders {
             ("--pread", self.pread),
             ("--hold", self.hold),
             ("--read", self.read),
+            ("--look", self.look),
             ("--killed", self.killed),
         ] {
             arguments.extend(on.then(|| flag.to_owned()));

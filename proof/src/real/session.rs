@@ -79,6 +79,14 @@ impl Told {
         matches!(self.lines.first(), Some(Line::Opened { .. }))
     }
 
+    /// Ended well, or with an error that it told earlier: for those whose lines were awaited.
+    pub(crate) fn check_end_after_lines(&self) -> Result<(), String> {
+        match self.status.code() {
+            Some(0 | 20..30) => Ok(()),
+            _ => self.check_end(),
+        }
+    }
+
     /// Ended well, was killed, or met a failure that it named: anything else is a fault of its own.
     pub(crate) fn check_end(&self) -> Result<(), String> {
         let named = self.failure().is_some_and(|kind| kind != "went-on");

@@ -79,15 +79,21 @@ fn tell(line: &str) {
 }
 
 fn open(orders: &Orders) -> Result<Db> {
-    let db = Db::open_with(&orders.dir, orders.options())?;
-    tell(&format!("opened {} {}", db.stats().revision.0, digest(&db)?));
+    let db = Db::open_with(&orders.dir, orders.options().read_only(orders.look))?;
+    tell_content(&db)?;
     Ok(db)
+}
+
+fn tell_content(db: &Db) -> Result<()> {
+    tell(&format!("opened {} {}", db.stats().revision.0, digest(db)?));
+    Ok(())
 }
 
 fn hold(orders: &Orders) -> Result<()> {
     let db = open(orders)?;
     let _ended = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-    db.close()
+    tell_content(&db)?;
+    if orders.look { Ok(()) } else { db.close() }
 }
 
 fn work(orders: &Orders) -> Result<()> {
