@@ -11,7 +11,8 @@
 //! lengths and cached writes is shown by the one with a disk that lies.
 
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
+
+use bristlecone::MAP_FAILURE_EXIT_CODE;
 
 use super::kernel;
 use super::kills::{memory_dir, short_time};
@@ -33,9 +34,6 @@ const AFTER_US: usize = 2_000;
 const EXT4_BYTES: u64 = 64 << 20;
 /// No smaller XFS can be made.
 const XFS_BYTES: u64 = 320 << 20;
-/// Exit code of a worker whose map met a failing device.
-const MAP_FAILED: i32 = 75;
-const BUS_ERROR: i32 = 7;
 /// A disk that lies is found out within so many stores, or the rig sees nothing.
 const LIES: u64 = 8;
 
@@ -141,9 +139,8 @@ impl Machine<'_> {
     }
 }
 
-/// A worker whose file system is gone may also die of its map.
+/// A worker whose file system is gone may also be ended by its map.
 fn check_end(told: &Told) -> Result<(), String> {
-    let of_its_map =
-        told.status.signal() == Some(BUS_ERROR) || told.status.code() == Some(MAP_FAILED);
-    if of_its_map { Ok(()) } else { told.check_end() }
+    let by_its_map = told.status.code() == Some(MAP_FAILURE_EXIT_CODE);
+    if by_its_map { Ok(()) } else { told.check_end() }
 }

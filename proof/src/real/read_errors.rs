@@ -10,6 +10,8 @@
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
 
+use bristlecone::MAP_FAILURE_EXIT_CODE;
+
 use super::cgroups::{self, Cgroup};
 use super::kills::memory_dir;
 use super::mounts::{Image, Kind, lacks};
@@ -31,11 +33,7 @@ const COMMITS: u64 = 60;
 /// Some megabytes in all.
 const SCALE: usize = 20;
 const MEMORY_BYTES: u64 = 64 << 20;
-/// Exit code of a worker whose map met the failing device, and said so.
-const MAP_FAILED: i32 = 75;
 const BUS_ERROR: i32 = 7;
-/// Without a handler in the engine, deaths of the map are counted; with one they are failures.
-const MAP_IS_HANDLED: bool = false;
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
     if let Some(why) = lacks(&plan.scratch, KIND, IMAGE_BYTES).or_else(cgroups::lacks) {
@@ -89,8 +87,11 @@ fn met(told: &Told) -> Result<&'static str, String> {
         Some("io") => Ok("told of the file that cannot be read"),
         Some(kind) => Err(format!("expected an error of reading, found {kind}: {told:?}")),
         None if told.status.success() => Ok("read everything"),
-        None if told.status.code() == Some(MAP_FAILED) => Ok("ended by the handler of its map"),
-        None if told.status.signal() == Some(BUS_ERROR) && !MAP_IS_HANDLED => Ok("died of its map"),
+        None if told.status.code() == Some(MAP_FAILURE_EXIT_CODE) => {
+            let named = told.errors.contains("/data: byte ");
+            let how = "ended by the handler of its map, with file and byte";
+            if named { Ok(how) } else { Err(format!("ended by its map, said {}", told.errors)) }
+        }
         None if told.status.signal() == Some(BUS_ERROR) => {
             Err("died of its map: SIGBUS".to_owned())
         }

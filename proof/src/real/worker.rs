@@ -48,6 +48,10 @@ pub(crate) fn kind_of(error: &Error) -> (&'static str, u8) {
 pub fn run(orders: &Orders) -> ExitCode {
     // A worker never outlives the process that judges it.
     let _best_effort = set_parent_process_death_signal(Some(Signal::KILL));
+    if let Err(error) = bristlecone::exit_on_map_failure() {
+        tell(&format!("failed other no handler for maps: {error}"));
+        return ExitCode::FAILURE;
+    }
     let named =
         |bug: &Mutation| orders.bug.as_ref().is_some_and(|name| *name == format!("{bug:?}"));
     mutation::set(Mutation::ALL.into_iter().find(named));
