@@ -14,6 +14,7 @@
 use super::mounts::{Image, Kind, Mount, lacks, lacks_memory};
 use super::oracle::Oracle;
 use super::orders::Orders;
+use super::places;
 use super::session;
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
@@ -25,8 +26,8 @@ const SCALE: usize = 40;
 const COMMITS: u64 = 2_000;
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
-    let lacks = lacks(&plan.scratch, Kind::Ext4Unjournaled, IMAGE_BYTES);
-    if let Some(why) = lacks.or_else(|| lacks_memory(&plan.scratch)) {
+    let lacks = lacks(plan, Kind::Ext4Unjournaled, IMAGE_BYTES);
+    if let Some(why) = lacks.or_else(|| lacks_memory(plan)) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {
@@ -37,7 +38,7 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
 }
 
 fn run_one(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
-    let dir = tempfile::tempdir_in(&plan.scratch).map_err(|error| error.to_string())?;
+    let dir = places::on_disk(plan)?;
     let mut device = Mount::at(dir.path().join("device"))?;
     device.mount_memory(&format!("size={}k", 8192 + 64 * (seed % 64)))?;
     let mut image = Image::new(device.point(), Kind::Ext4Unjournaled, IMAGE_BYTES)?;

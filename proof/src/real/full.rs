@@ -10,10 +10,10 @@ use std::path::Path;
 
 use bristlecone::Db;
 
-use super::kills::memory_dir;
 use super::mounts::{Mount, lacks_memory};
 use super::oracle::Oracle;
 use super::orders::Orders;
+use super::places;
 use super::session::Session;
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
@@ -30,7 +30,7 @@ const REFUSALS: u64 = 3;
 const ROOM: &str = "size=64m";
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
-    if let Some(why) = lacks_memory(&plan.scratch) {
+    if let Some(why) = lacks_memory(plan) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {
@@ -45,7 +45,7 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
 }
 
 fn fill(plan: &Plan, seed: u64, bytes: u64, counts: &Counts) -> Result<(), String> {
-    let dir = tempfile::tempdir_in(&plan.scratch).map_err(|error| error.to_string())?;
+    let dir = places::on_disk(plan)?;
     let mut mount = Mount::at(dir.path().join("full"))?;
     mount.mount_memory(&format!("size={bytes}"))?;
     let orders =
@@ -104,7 +104,7 @@ fn fill_mounted(
 
 /// Files of a worker grow no longer than so.
 fn limit(plan: &Plan, seed: u64, bytes: u64, counts: &Counts) -> Result<(), String> {
-    let dir = tempfile::tempdir_in(memory_dir(&plan.scratch)).map_err(|error| error.to_string())?;
+    let dir = places::in_memory(plan)?;
     let orders = Orders::new(dir.path().join("db"), seed).commits(COMMITS / 2);
     let limit = format!("--fsize={bytes}");
     // Without the trap the signal of the limit would kill the worker.

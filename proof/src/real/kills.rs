@@ -6,13 +6,14 @@
 //! times the store is only read between two workers, so that what is recovered was never closed.
 //! An engine with a bug that loses commits must be found out.
 
-use std::path::{Path, PathBuf};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bristlecone::mutation::Mutation;
 
 use super::oracle::Oracle;
 use super::orders::Orders;
+use super::places;
 use super::session::Session;
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
@@ -27,12 +28,6 @@ const BUG: Mutation = Mutation::AcknowledgedBeforeSync;
 const KILLS_WITH_BUG: u64 = 400;
 /// A worker lives at most so long.
 const LIFE_US: usize = 30_000;
-
-/// Where files live in memory, if the machine has that; else `scratch`.
-pub(crate) fn memory_dir(scratch: &Path) -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory.to_path_buf() } else { scratch.to_path_buf() }
-}
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
     let mut evidence = kills(plan);
@@ -50,23 +45,26 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
 
 /// How many kills show a bug that loses commits when a process dies.
 fn kills_until_a_loss(plan: &Plan) -> Option<u64> {
-    let dir = tempfile::tempdir_in(memory_dir(&plan.scratch)).ok()?;
+    let dir = places::in_memory(plan).ok()?;
     let orders = Orders { bug: Some(format!("{BUG:?}")), ..Orders::new(dir.path().join("db"), 1) };
     let mut oracle = Oracle::new(&orders);
     let mut random = Random::new(plan.seed);
     (1..=KILLS_WITH_BUG).find(|_| {
-        let done = kill_once(plan, &orders, &mut oracle, &mut random, &Counts::default());
-        done.is_err_and(|how| how.contains("LOST"))
+        let counts = Counts::default();
+        let once = || kill_once(plan, &orders, &mut oracle, &mut random, &counts);
+        match catch_unwind(AssertUnwindSafe(once)) {
+            Ok(done) => done.is_err_and(|how| how.contains("LOST")),
+            Err(_) => false,
+        }
     })
 }
 
 fn kills(plan: &Plan) -> Evidence {
     seeds(plan, |seed, counts| {
-        let place = match seed % ON_DISK {
-            0 => plan.scratch.clone(),
-            _ => memory_dir(&plan.scratch),
+        let dir = match seed % ON_DISK {
+            0 => places::on_disk(plan)?,
+            _ => places::in_memory(plan)?,
         };
-        let dir = tempfile::tempdir_in(place).map_err(|error| error.to_string())?;
         let orders = Orders::varied(dir.path().join("db"), seed);
         let mut oracle = Oracle::new(&orders);
         let mut random = Random::new(seed);

@@ -6,9 +6,9 @@
 use std::os::unix::process::ExitStatusExt;
 
 use super::cgroups::{self, Cgroup};
-use super::kills::memory_dir;
 use super::oracle::Oracle;
 use super::orders::Orders;
+use super::places;
 use super::session::{self, Session};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, each, seeds};
@@ -32,7 +32,7 @@ pub(crate) fn small(plan: &Plan) -> Evidence {
     }
     seeds(plan, |seed, counts| {
         // On a disk: what is in memory would count as the group's.
-        let dir = tempfile::tempdir_in(&plan.scratch).map_err(|error| error.to_string())?;
+        let dir = places::on_disk(plan)?;
         let orders = Orders::new(dir.path().join("db"), seed).commits(COMMITS);
         let orders = Orders { scale: SCALE, ..orders };
         let mut oracle = Oracle::new(&orders);
@@ -82,7 +82,7 @@ fn allocations(plan: &Plan) -> Result<u64, String> {
 }
 
 fn fail_one(plan: &Plan, number: u64, counts: &Counts) -> Result<(), String> {
-    let dir = tempfile::tempdir_in(memory_dir(&plan.scratch)).map_err(|error| error.to_string())?;
+    let dir = places::in_memory(plan)?;
     let orders = Orders::new(dir.path().join("db"), SEED).commits(FEW_COMMITS);
     let orders = Orders { failing_allocation: number, ..orders };
     let told = session::run(&plan.worker, &orders)?;

@@ -11,6 +11,7 @@ mod mounts;
 pub(crate) mod openers;
 mod oracle;
 pub mod orders;
+mod places;
 pub(crate) mod power_cuts;
 pub(crate) mod read_errors;
 pub(crate) mod read_only;

@@ -1,13 +1,18 @@
 //! File systems of a rig's own: images behind loop devices, and file systems in memory.
 //!
-//! Invariant: what is mounted is unmounted when its owner goes, also when a rig fails; the loop
-//! device goes with the mount.
+//! Invariant: what is mounted is unmounted when its owner goes, also when a rig fails or this
+//! process is killed; the loop device goes with the mount.
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use super::places;
+use crate::rig::Plan;
 
 /// A process that was just killed, or one that was just forked, may hold a file for a moment.
 const UNMOUNT_TRIES: usize = 200;
@@ -24,18 +29,28 @@ pub(crate) fn must(program: &str, arguments: &[&OsStr]) -> Result<(), String> {
     Err(format!("{program} {arguments:?}: {}: {said}", done.status))
 }
 
+/// Unmounts when its input ends without a word, which it does when this process ends, however that
+/// is. Several times, for a mount that was under way.
+const WATCH: &str = r#"read done && exit
+for time in 1 2 3 4 5 6 7 8 9 10; do umount --lazy "$0"; sleep 0.2; done"#;
+
 /// A directory where something is mounted, or can be.
 #[derive(Debug)]
 pub(crate) struct Mount {
     point: PathBuf,
     mounted: bool,
+    watch: Child,
 }
 
 impl Mount {
     /// A new directory, nothing mounted on it.
     pub(crate) fn at(point: PathBuf) -> Result<Mount, String> {
         std::fs::create_dir(&point).map_err(|error| format!("{}: {error}", point.display()))?;
-        Ok(Mount { point, mounted: false })
+        let mut watch = Command::new("sh");
+        watch.args(["-c", WATCH]).arg(&point).process_group(0);
+        watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let watch = watch.spawn().map_err(|error| format!("cannot run sh: {error}"))?;
+        Ok(Mount { point, mounted: false, watch })
     }
 
     pub(crate) fn point(&self) -> &Path {
@@ -87,6 +102,9 @@ impl Drop for Mount {
                 eprintln!("cannot unmount: {error}");
             }
         }
+        // When it cannot be told, it finds nothing to unmount.
+        let _told = self.watch.stdin.take().map(|mut input| input.write_all(b"done\n"));
+        let _ended = self.watch.wait();
     }
 }
 
@@ -170,12 +188,12 @@ impl Image {
 }
 
 /// Why this machine cannot mount images of a kind; `None` when it can.
-pub(crate) fn lacks(scratch: &Path, kind: Kind, bytes: u64) -> Option<String> {
+pub(crate) fn lacks(plan: &Plan, kind: Kind, bytes: u64) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("not root, so nothing can be mounted".to_owned());
     }
     let attempt = || {
-        let dir = tempfile::tempdir_in(scratch).map_err(|error| error.to_string())?;
+        let dir = places::on_disk(plan)?;
         let mut image = Image::new(dir.path(), kind, bytes)?;
         image.mount(kind, false)?;
         image.unmount()
@@ -184,12 +202,12 @@ pub(crate) fn lacks(scratch: &Path, kind: Kind, bytes: u64) -> Option<String> {
 }
 
 /// Why this machine cannot mount file systems in memory; `None` when it can.
-pub(crate) fn lacks_memory(scratch: &Path) -> Option<String> {
+pub(crate) fn lacks_memory(plan: &Plan) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("not root, so nothing can be mounted".to_owned());
     }
     let attempt = || {
-        let dir = tempfile::tempdir_in(scratch).map_err(|error| error.to_string())?;
+        let dir = places::on_disk(plan)?;
         let mut mount = Mount::at(dir.path().join("mounted"))?;
         mount.mount_memory("size=1m")?;
         mount.unmount()

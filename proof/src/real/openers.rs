@@ -7,8 +7,8 @@ use std::sync::Barrier;
 
 use bristlecone::{Db, Result as DbResult};
 
-use super::kills::memory_dir;
 use super::orders::Orders;
+use super::places;
 use super::session::{Line, Session};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
@@ -18,8 +18,7 @@ const RACES: u64 = 5;
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
     seeds(plan, |seed, counts| {
-        let dir = tempfile::tempdir_in(memory_dir(&plan.scratch));
-        let dir = dir.map_err(|error| error.to_string())?;
+        let dir = places::in_memory(plan)?;
         let orders = Orders { hold: true, ..Orders::new(dir.path().join("db"), seed) };
         for race in 0..RACES {
             let done = match seed % 2 {
@@ -45,7 +44,7 @@ fn processes(plan: &Plan, orders: &Orders, counts: &Counts) -> Result<(), String
         }
     }
     for session in sessions {
-        session.finish()?.check_end_after_lines()?;
+        session.finish()?.check_end()?;
     }
     counts.add("races of processes", 1);
     one_winner(winners)

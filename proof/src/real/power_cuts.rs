@@ -15,10 +15,11 @@ use std::fs::File;
 use bristlecone::MAP_FAILURE_EXIT_CODE;
 
 use super::kernel;
-use super::kills::{memory_dir, short_time};
+use super::kills::short_time;
 use super::mounts::{Image, Kind, lacks};
 use super::oracle::Oracle;
 use super::orders::Orders;
+use super::places;
 use super::session::{Session, Told};
 use super::strace;
 use crate::record::Evidence;
@@ -47,7 +48,7 @@ pub(crate) fn xfs(plan: &Plan) -> Evidence {
 }
 
 fn cuts(plan: &Plan, kind: impl Fn(u64) -> Kind + Sync, bytes: u64) -> Evidence {
-    if let Some(why) = lacks(&plan.scratch, kind(plan.seed), bytes) {
+    if let Some(why) = lacks(plan, kind(plan.seed), bytes) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {
@@ -59,7 +60,7 @@ fn cuts(plan: &Plan, kind: impl Fn(u64) -> Kind + Sync, bytes: u64) -> Evidence 
 /// With a disk that lies about syncs the rig must lose commits.
 pub(crate) fn lying(plan: &Plan) -> Evidence {
     let kinds = [(Kind::Ext4, EXT4_BYTES), (Kind::Xfs, XFS_BYTES)];
-    let lacks = kinds.iter().find_map(|&(kind, bytes)| lacks(&plan.scratch, kind, bytes));
+    let lacks = kinds.iter().find_map(|&(kind, bytes)| lacks(plan, kind, bytes));
     if let Some(why) = lacks.or_else(strace::lacks) {
         return Evidence::skipped(why);
     }
@@ -99,8 +100,7 @@ struct Machine<'a> {
 
 impl Machine<'_> {
     fn new(plan: &Plan, seed: u64, kind: Kind, bytes: u64) -> Result<Machine<'_>, String> {
-        let dir = tempfile::tempdir_in(memory_dir(&plan.scratch));
-        let dir = dir.map_err(|error| error.to_string())?;
+        let dir = places::in_memory(plan)?;
         let image = Image::new(dir.path(), kind, bytes)?;
         let orders = Orders::varied(image.point().join("db"), seed);
         let oracle = Oracle::new(&orders);

@@ -13,10 +13,10 @@ use std::os::unix::process::ExitStatusExt;
 use bristlecone::MAP_FAILURE_EXIT_CODE;
 
 use super::cgroups::{self, Cgroup};
-use super::kills::memory_dir;
 use super::mounts::{Image, Kind, lacks};
 use super::oracle::Oracle;
 use super::orders::Orders;
+use super::places;
 use super::session::{self, Session, Told};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
@@ -36,7 +36,7 @@ const MEMORY_BYTES: u64 = 64 << 20;
 const BUS_ERROR: i32 = 7;
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
-    if let Some(why) = lacks(&plan.scratch, KIND, IMAGE_BYTES).or_else(cgroups::lacks) {
+    if let Some(why) = lacks(plan, KIND, IMAGE_BYTES).or_else(cgroups::lacks) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {
@@ -46,7 +46,7 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
 }
 
 fn cut_once(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
-    let dir = tempfile::tempdir_in(memory_dir(&plan.scratch)).map_err(|error| error.to_string())?;
+    let dir = places::in_memory(plan)?;
     let mut image = Image::new(dir.path(), KIND, IMAGE_BYTES)?;
     image.mount(KIND, false)?;
     let orders = Orders::new(image.point().join("db"), seed).commits(COMMITS);

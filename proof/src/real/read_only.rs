@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use bristlecone::{Db, ErrorKind};
 
 use super::kernel;
-use super::kills::memory_dir;
 use super::mounts::{Image, Kind, lacks, must};
 use super::oracle::Oracle;
 use super::orders::Orders;
+use super::places;
 use super::session::{self, Session};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
@@ -28,7 +28,7 @@ const DESCRIPTORS: u64 = 24;
 const NOT_STARTED: i32 = 127;
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
-    if let Some(why) = lacks(&plan.scratch, KIND, IMAGE_BYTES) {
+    if let Some(why) = lacks(plan, KIND, IMAGE_BYTES) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {
@@ -55,8 +55,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn new(plan: &Plan, seed: u64) -> Result<Case<'_>, String> {
-        let dir = tempfile::tempdir_in(memory_dir(&plan.scratch));
-        let dir = dir.map_err(|error| error.to_string())?;
+        let dir = places::in_memory(plan)?;
         let mut image = Image::new(dir.path(), KIND, IMAGE_BYTES)?;
         image.mount(KIND, false)?;
         let orders = Orders::new(image.point().join("db"), seed).commits(COMMITS);

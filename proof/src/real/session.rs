@@ -3,11 +3,10 @@
 //! Invariant: no worker outlives its handle. Each has a process group of its own, with the programs
 //! that it runs through.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -15,8 +14,6 @@ use super::orders::Orders;
 
 /// A worker that is meant to end by itself is killed after so long.
 const SECONDS_MAX: &str = "120";
-/// How long output is awaited for when a worker is to say that it opened.
-const OPENING_MAX: Duration = Duration::from_secs(60);
 
 /// A line that a worker wrote.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +26,12 @@ pub(crate) enum Line {
 }
 
 impl Line {
-    fn parse(text: &str) -> Option<Line> {
+    fn parse(text: &str) -> Result<Line, String> {
+        let line = text.strip_suffix('\n').and_then(Line::parse_whole);
+        line.ok_or_else(|| format!("the worker said {text:?}"))
+    }
+
+    fn parse_whole(text: &str) -> Option<Line> {
         let (verb, rest) = text.split_once(' ')?;
         let mut words = rest.split(' ');
         let mut number = || words.next()?.parse::<u64>().ok();
@@ -79,14 +81,6 @@ impl Told {
         matches!(self.lines.first(), Some(Line::Opened { .. }))
     }
 
-    /// Ended well, or with an error that it told earlier: for those whose lines were awaited.
-    pub(crate) fn check_end_after_lines(&self) -> Result<(), String> {
-        match self.status.code() {
-            Some(0 | 20..30) => Ok(()),
-            _ => self.check_end(),
-        }
-    }
-
     /// Ended well, was killed, or met a failure that it named: anything else is a fault of its own.
     pub(crate) fn check_end(&self) -> Result<(), String> {
         let named = self.failure().is_some_and(|kind| kind != "went-on");
@@ -102,6 +96,9 @@ impl Told {
 #[derive(Debug)]
 pub(crate) struct Session {
     child: Child,
+    output: BufReader<ChildStdout>,
+    /// What it said so far.
+    lines: Vec<Line>,
 }
 
 impl Session {
@@ -128,9 +125,10 @@ impl Session {
     fn spawn(command: &mut Command) -> Result<Session, String> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);
-        let child =
-            command.spawn().map_err(|error| format!("cannot start {command:?}: {error}"))?;
-        Ok(Session { child })
+        let child = command.spawn();
+        let mut child = child.map_err(|error| format!("cannot start {command:?}: {error}"))?;
+        let output = BufReader::new(child.stdout.take().ok_or("its output is piped")?);
+        Ok(Session { child, output, lines: Vec::new() })
     }
 
     /// Kills it; no harm when it has ended already.
@@ -143,41 +141,25 @@ impl Session {
         }
     }
 
-    /// Reads until it says something.
-    pub(crate) fn await_line(&mut self) -> Result<Option<Line>, String> {
-        let start = Instant::now();
-        let stdout = self.child.stdout.as_mut().ok_or("its output is read once")?;
-        let mut text = Vec::new();
-        let mut byte = [0];
-        while start.elapsed() < OPENING_MAX {
-            match stdout.read(&mut byte) {
-                Ok(0) => return Ok(None),
-                Ok(_) if byte == *b"\n" => {
-                    let text = String::from_utf8_lossy(&text).into_owned();
-                    return Line::parse(&text).map(Some).ok_or(format!("it said {text:?}"));
-                }
-                Ok(_) => text.push(byte[0]),
-                Err(error) => return Err(error.to_string()),
-            }
+    /// Reads until it says something; `None` when it ended without a word.
+    pub(crate) fn await_line(&mut self) -> Result<Option<&Line>, String> {
+        let mut text = String::new();
+        if self.output.read_line(&mut text).map_err(|error| error.to_string())? == 0 {
+            return Ok(None);
         }
-        Err("a worker did not open its database in time".to_owned())
+        self.lines.push(Line::parse(&text)?);
+        Ok(self.lines.last())
     }
 
     /// Ends its input, reads what it told and waits for its end.
     pub(crate) fn finish(mut self) -> Result<Told, String> {
         drop(self.child.stdin.take());
-        let mut text = String::new();
-        let mut stdout = self.child.stdout.take().ok_or("its output is read once")?;
-        stdout.read_to_string(&mut text).map_err(|error| error.to_string())?;
+        while self.await_line()?.is_some() {}
         let mut errors = String::new();
         let mut stderr = self.child.stderr.take().ok_or("its errors are read once")?;
         stderr.read_to_string(&mut errors).map_err(|error| error.to_string())?;
         let status = self.child.wait().map_err(|error| error.to_string())?;
-        let lines = text
-            .lines()
-            .map(|line| Line::parse(line).ok_or(format!("the worker said {line:?}")))
-            .collect::<Result<_, _>>()?;
-        Ok(Told { lines, status, errors })
+        Ok(Told { lines: std::mem::take(&mut self.lines), status, errors })
     }
 }
 

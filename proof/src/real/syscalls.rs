@@ -5,9 +5,9 @@
 //! Method: a short history on one thread makes the same calls each time; `strace` picks one call
 //! by its name and index. The store is looked at and opened again afterwards.
 
-use super::kills::memory_dir;
 use super::oracle::Oracle;
 use super::orders::Orders;
+use super::places;
 use super::session::Told;
 use super::strace::{self, CALLS};
 use crate::record::Evidence;
@@ -97,13 +97,13 @@ fn run(plan: &Plan, sites: impl Fn(u64, Vec<u64>) -> Vec<Site>) -> Evidence {
 }
 
 fn count(plan: &Plan, seed: u64) -> Result<Vec<u64>, String> {
-    let dir = tempfile::tempdir_in(memory_dir(&plan.scratch)).map_err(|error| error.to_string())?;
+    let dir = places::in_memory(plan)?;
     let orders = Orders::new(dir.path().join("db"), seed).commits(COMMITS);
     strace::count(&plan.worker, &orders, &dir.path().join("log"))
 }
 
 fn run_one(plan: &Plan, site: &Site, counts: &Counts) -> Result<(), String> {
-    let dir = tempfile::tempdir_in(memory_dir(&plan.scratch)).map_err(|error| error.to_string())?;
+    let dir = places::in_memory(plan)?;
     let orders = Orders::new(dir.path().join("db"), site.seed).commits(COMMITS);
     let orders = Orders { killed: site.killed, ..orders };
     let injected = (site.call, site.how.as_str());
