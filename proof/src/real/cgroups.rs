@@ -3,6 +3,7 @@
 //! Invariant: a group goes with its owner, when its processes are gone.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where the memory controller of version 1 is, on machines that have it.
@@ -11,14 +12,18 @@ const ROOT: &str = "/sys/fs/cgroup/memory";
 const LEAVE_TRIES: usize = 200;
 const LEAVE_PAUSE: Duration = Duration::from_millis(5);
 
+/// Groups of this process so far: they have different names.
+static GROUPS: AtomicU64 = AtomicU64::new(0);
+
 /// A group of processes with a limit on their memory, the system's cache for them included.
 #[derive(Debug)]
 pub(crate) struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// A group of this name and limit.
-    pub(crate) fn new(name: &str, bytes: u64) -> Result<Cgroup, String> {
-        let dir = Path::new(ROOT).join(format!("bristlecone-{}-{name}", std::process::id()));
+    /// A group with this limit.
+    pub(crate) fn new(bytes: u64) -> Result<Cgroup, String> {
+        let (process, number) = (std::process::id(), GROUPS.fetch_add(1, Ordering::Relaxed));
+        let dir = Path::new(ROOT).join(format!("bristlecone-proof-{process}-{number}"));
         if !Path::new(ROOT).join("memory.limit_in_bytes").exists() {
             return Err("no memory controller of version 1".to_owned());
         }
@@ -66,5 +71,5 @@ impl Drop for Cgroup {
 
 /// Why this machine cannot limit memory; `None` when it can.
 pub(crate) fn lacks() -> Option<String> {
-    Cgroup::new("attempt", 64 << 20).err()
+    Cgroup::new(64 << 20).err()
 }

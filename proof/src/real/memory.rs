@@ -36,7 +36,7 @@ pub(crate) fn small(plan: &Plan) -> Evidence {
         let orders = Orders::new(dir.path().join("db"), seed).commits(COMMITS);
         let orders = Orders { scale: SCALE, ..orders };
         let mut oracle = Oracle::new(&orders);
-        let group = Cgroup::new(&format!("small-{seed}"), GROUP_BYTES)?;
+        let group = Cgroup::new(GROUP_BYTES)?;
         let through = group.through();
         let through: Vec<&str> = through.iter().map(String::as_str).collect();
         for orders in [orders.clone(), Orders { read: true, ..orders.clone() }] {

@@ -58,7 +58,7 @@ fn cut_once(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
     image.unmount()?;
     image.mount(KIND, true)?;
     let orders = Orders { look: true, hold: true, ..orders };
-    let group = Cgroup::new(&format!("read-{seed}"), MEMORY_BYTES)?;
+    let group = Cgroup::new(MEMORY_BYTES)?;
     let through = group.through();
     let through: Vec<&str> = through.iter().map(String::as_str).collect();
     let cut = || {
