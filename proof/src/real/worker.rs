@@ -7,7 +7,7 @@
 //! opened <revision> <checksum of all content>
 //! begun <thread> <number> <revision>
 //! acknowledged <revision>
-//! refused <why>                  the commit found no room; it is tried again
+//! refused <why>                  the commit changed nothing; it is tried again
 //! failed <kind> <why>            the last line
 //! ```
 //!
@@ -24,7 +24,7 @@ use super::allocator;
 use super::orders::Orders;
 use super::transaction::{Then, Transaction, digest, last_number};
 
-/// How often a commit that found no room is tried again.
+/// How often a commit is tried that changes nothing.
 const TRIES: usize = 3;
 /// The exit code of a worker that committed after a failure which must stop all writing.
 pub(crate) const WENT_ON: u8 = 30;
@@ -146,7 +146,7 @@ impl<'a> Thread<'a> {
                 Then::Nothing => {}
                 Then::Sync => db.sync().map_err(|error| stopped(&db, error))?,
                 Then::Checkpoint => match db.checkpoint() {
-                    Err(error) if error.is_full() => tell(&format!("refused {error}")),
+                    Err(error) if changed_nothing(&error) => tell(&format!("refused {error}")),
                     done => done.map_err(|error| stopped(&db, error))?,
                 },
                 Then::Reopen if alone => {
@@ -172,7 +172,9 @@ impl<'a> Thread<'a> {
                     self.number += 1;
                     return Ok(());
                 }
-                Err(error) if error.is_full() && left > 0 => tell(&format!("refused {error}")),
+                Err(error) if changed_nothing(&error) && left > 0 => {
+                    tell(&format!("refused {error}"));
+                }
                 Err(error) => return Err(stopped(db, error)),
             }
         }
@@ -186,6 +188,12 @@ impl<'a> Thread<'a> {
         tell(&format!("begun {} {} {}", self.thread, self.number + 1, txn.id().0));
         txn.commit()
     }
+}
+
+/// An error that says nothing of a commit's fate has changed nothing: what was tried can be tried
+/// again, and whatever must stop all writing says so then.
+fn changed_nothing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Full { .. } | ErrorKind::Io { .. })
 }
 
 /// After a failure that leaves a commit's fate open, the engine must take no more.
