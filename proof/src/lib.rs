@@ -9,6 +9,7 @@
 //! simulated disk); `simulated`, `damage` and `real` (the rigs); `rigs`, `tables`.
 
 mod damage;
+pub mod real;
 pub mod record;
 pub mod rig;
 pub mod rigs;

@@ -4,11 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use bristlecone_proof::real::allocator::FailingAllocator;
+use bristlecone_proof::real::orders::Orders;
+use bristlecone_proof::real::worker;
 use bristlecone_proof::record::Record;
 use bristlecone_proof::rig::{self, Plan, Rig, Tier};
 use bristlecone_proof::rigs::{RIGS, find};
 use bristlecone_proof::tables;
 use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: FailingAllocator = FailingAllocator;
 
 const RECORDS: &str = "proof/records";
 const DOCUMENT: &str = "docs/testing.md";
@@ -40,6 +46,9 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// What the rigs of real processes start and kill.
+    #[command(hide = true)]
+    Worker(Orders),
     /// Lists the rigs, with the cases of each tier.
     List,
     /// Makes the tables of docs/testing.md from the records in proof/records.
@@ -66,6 +75,7 @@ fn main() -> ExitCode {
         Command::Nightly(run) => run_tier(Tier::Nightly, &run),
         Command::Release(run) => run_tier(Tier::Release, &run),
         Command::Rig { name, cases, seed } => run_one(&name, cases, seed),
+        Command::Worker(orders) => return worker::run(&orders),
         Command::List => {
             for Rig { name, unit, cases: [push, nightly, release], fault, .. } in RIGS {
                 println!("{name:<24} {push} / {nightly} / {release} {unit}: {fault}");
@@ -129,7 +139,8 @@ fn run_rig(
     seed: u64,
 ) -> Result<bristlecone_proof::record::Evidence, String> {
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
-    Ok(rig::run(rig, &Plan { cases, seed, scratch: scratch.path().to_path_buf() }))
+    let worker = std::env::current_exe().map_err(|error| error.to_string())?;
+    Ok(rig::run(rig, &Plan { cases, seed, scratch: scratch.path().to_path_buf(), worker }))
 }
 
 fn make_tables(check: bool) -> Result<bool, String> {

@@ -69,6 +69,8 @@ pub struct Plan {
     pub seed: u64,
     /// An empty directory of the rig's own.
     pub scratch: PathBuf,
+    /// The `proof` binary, whose hidden command `worker` is what gets killed.
+    pub worker: PathBuf,
 }
 
 /// Runs a rig.

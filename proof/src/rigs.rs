@@ -1,6 +1,9 @@
 //! All rigs.
 
 use crate::damage::{flips, lengths, salvaging, sectors};
+use crate::real::{
+    fsyncgate, full, kills, memory, openers, power_cuts, read_errors, read_only, syscalls,
+};
 use crate::rig::Rig;
 use crate::simulated::{crashes, expiry, faults, histories, lies, mutations, scripts};
 
@@ -101,6 +104,110 @@ pub const RIGS: &[Rig] = &[
         unit: "bugs",
         cases: [1, 1, 1],
         run: mutations::run,
+    },
+    Rig {
+        name: "kills",
+        fault: "SIGKILL at a random moment, over and over on the same store",
+        behaviour: "what was acknowledged is there, and no lock is left",
+        unit: "kills",
+        cases: [200, 5_000, 20_000],
+        run: kills::run,
+    },
+    Rig {
+        name: "power-cuts-ext4",
+        fault: "power cut on ext4: the file system is shut down under the writer, over and over",
+        behaviour: "what was acknowledged is there; the rest is whole or absent",
+        unit: "power cuts",
+        cases: [20, 1_000, 5_000],
+        run: power_cuts::ext4,
+    },
+    Rig {
+        name: "power-cuts-xfs",
+        fault: "power cut on XFS, likewise",
+        behaviour: "what was acknowledged is there; the rest is whole or absent",
+        unit: "power cuts",
+        cases: [20, 1_000, 5_000],
+        run: power_cuts::xfs,
+    },
+    Rig {
+        name: "power-cuts-lying",
+        fault: "the same power cuts on a disk that lies about syncs",
+        behaviour: "the rig loses commits: it can fail",
+        unit: "losses",
+        cases: [2, 10, 10],
+        run: power_cuts::lying,
+    },
+    Rig {
+        name: "kills-at-syscalls",
+        fault: "SIGKILL on entering each system call that changes a file",
+        behaviour: "what was acknowledged is there",
+        unit: "kills",
+        cases: [64, 2_000, 4_000],
+        run: syscalls::kills,
+    },
+    Rig {
+        name: "sync-failures",
+        fault: "each sync, write and name change fails, once and ever; syncs that lie, and a kill",
+        behaviour: "nothing is acknowledged after a failed sync; what was acknowledged is there",
+        unit: "faults",
+        cases: [64, 3_000, 6_000],
+        run: syscalls::failures,
+    },
+    Rig {
+        name: "fsyncgate",
+        fault: "a sync fails and the next succeeds, though the kernel dropped the data",
+        behaviour: "nothing is acknowledged after it; what was acknowledged before is there",
+        unit: "stores",
+        cases: [1, 20, 1_000],
+        run: fsyncgate::run,
+    },
+    Rig {
+        name: "full-file-system",
+        fault: "a file system without room, and a limit on the size of files, at many sizes",
+        behaviour: "the write is refused; reads go on; writes go on when there is room",
+        unit: "sizes",
+        cases: [60, 500, 2_000],
+        run: full::run,
+    },
+    Rig {
+        name: "read-only",
+        fault: "a file system that takes no writes, immutable files, too few file descriptors",
+        behaviour: "an error that says so, no damage; what is open goes on reading",
+        unit: "places",
+        cases: [24, 200, 1_000],
+        run: read_only::run,
+    },
+    Rig {
+        name: "read-errors",
+        fault: "a part of the device cannot be read, by calls or through the map",
+        behaviour: "the right value, or an error that names the file",
+        unit: "cuts",
+        cases: [20, 200, 1_000],
+        run: read_errors::run,
+    },
+    Rig {
+        name: "small-memory",
+        fault: "64 MiB of memory for a larger store",
+        behaviour: "it is read and written; a process that is killed for it loses nothing",
+        unit: "stores",
+        cases: [1, 4, 20],
+        run: memory::small,
+    },
+    Rig {
+        name: "failing-allocations",
+        fault: "an allocation fails, each in turn",
+        behaviour: "the process ends; what was acknowledged is there",
+        unit: "allocations",
+        cases: [100, 10_000, 100_000],
+        run: memory::failing,
+    },
+    Rig {
+        name: "second-opener",
+        fault: "two open one database at once",
+        behaviour: "one gets it, the other is told that it is locked",
+        unit: "races",
+        cases: [200, 1_000, 10_000],
+        run: openers::run,
     },
 ];
 

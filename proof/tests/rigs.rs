@@ -6,7 +6,8 @@ use bristlecone_proof::rigs::{RIGS, find};
 /// Runs so many cases, and fails if one of them did.
 fn run(name: &str, cases: u64) {
     let scratch = tempfile::tempdir().expect("a temporary directory");
-    let plan = Plan { cases, seed: 1, scratch: scratch.path().to_path_buf() };
+    let worker = env!("CARGO_BIN_EXE_proof").into();
+    let plan = Plan { cases, seed: 1, scratch: scratch.path().to_path_buf(), worker };
     let evidence = rig::run(find(name).expect("a rig of this name"), &plan);
     println!("{evidence}");
     assert!(evidence.is_clean(), "{evidence:#?}");
@@ -44,4 +45,17 @@ rigs! {
     every_wrong_length_is_noticed_or_harmless: "lengths", 2000;
     what_is_not_saved_is_reported: "salvage", 1000;
     a_full_disk_refuses_writes_and_takes_them_again: "full-disk", 1;
+    kills_lose_nothing_that_was_acknowledged: "kills", 80;
+    power_cuts_on_ext4_lose_nothing_that_was_acknowledged: "power-cuts-ext4", 6;
+    power_cuts_on_xfs_lose_nothing_that_was_acknowledged: "power-cuts-xfs", 6;
+    power_cuts_on_a_lying_disk_lose_commits: "power-cuts-lying", 2;
+    kills_at_system_calls_lose_nothing_that_was_acknowledged: "kills-at-syscalls", 24;
+    nothing_is_acknowledged_after_a_failed_sync: "sync-failures", 24;
+    a_sync_that_fails_once_is_not_believed_later: "fsyncgate", 1;
+    a_full_file_system_refuses_writes_and_takes_them_again: "full-file-system", 20;
+    where_nothing_may_be_written_nothing_is_damaged: "read-only", 12;
+    what_cannot_be_read_is_told: "read-errors", 8;
+    a_store_larger_than_memory_is_read_and_written: "small-memory", 1;
+    an_allocation_that_fails_loses_nothing: "failing-allocations", 30;
+    of_two_openers_one_is_told_that_it_is_locked: "second-opener", 40;
 }

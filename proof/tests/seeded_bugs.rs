@@ -6,7 +6,8 @@ use bristlecone_proof::rigs::find;
 #[test]
 fn every_seeded_bug_is_caught() {
     let scratch = tempfile::tempdir().expect("a temporary directory");
-    let plan = Plan { cases: 1, seed: 1, scratch: scratch.path().to_path_buf() };
+    let worker = env!("CARGO_BIN_EXE_proof").into();
+    let plan = Plan { cases: 1, seed: 1, scratch: scratch.path().to_path_buf(), worker };
     let evidence = rig::run(find("seeded-bugs").expect("a rig of this name"), &plan);
     println!("{evidence}");
     assert!(evidence.is_clean(), "{evidence:#?}");

@@ -1,0 +1,137 @@
+//! File systems and files that have no room, at every size around that of the store.
+//!
+//! Goal: a write that finds no room is refused and changes nothing; reads go on; when there is room
+//! again, so do writes, without a restart.
+//!
+//! Method: every other case is a file system in memory that is enlarged under the open database;
+//! the others are a limit on the size of files that a worker runs under, which cuts writes short.
+
+use std::path::Path;
+
+use bristlecone::Db;
+
+use super::mounts::{Mount, lacks_memory};
+use super::oracle::Oracle;
+use super::orders::Orders;
+use super::places;
+use super::session::Session;
+use crate::record::Evidence;
+use crate::rig::{Counts, Plan, seeds};
+
+/// Sizes go up in steps of a page or so, in an order that mixes small and large.
+const SIZES: u64 = 500;
+const STEP_BYTES: u64 = 4 << 10;
+const SMALLEST_BYTES: u64 = 16 << 10;
+/// Prime to the number of sizes.
+const STRIDE: u64 = 37;
+/// Commits that a full file system is offered in all, and in a row.
+const COMMITS: u64 = 400;
+const REFUSALS: u64 = 3;
+const ROOM: &str = "size=64m";
+
+pub(crate) fn run(plan: &Plan) -> Evidence {
+    if let Some(why) = lacks_memory(plan) {
+        return Evidence::skipped(why);
+    }
+    seeds(plan, |seed, counts| {
+        let bytes = SMALLEST_BYTES + seed * STRIDE % SIZES * STEP_BYTES;
+        let done = match seed % 2 {
+            0 => fill(plan, seed, bytes, counts),
+            _ => limit(plan, seed, bytes, counts),
+        };
+        counts.cases(1);
+        done.map_err(|error| format!("{bytes} bytes: {error}"))
+    })
+}
+
+fn fill(plan: &Plan, seed: u64, bytes: u64, counts: &Counts) -> Result<(), String> {
+    let dir = places::on_disk(plan)?;
+    let mut mount = Mount::at(dir.path().join("full"))?;
+    mount.mount_memory(&format!("size={bytes}"))?;
+    let orders =
+        Orders { pread: seed.is_multiple_of(4), ..Orders::new(mount.point().join("db"), seed) };
+    let mut oracle = Oracle::new(&orders);
+    fill_mounted(&mount, &orders.dir, &mut oracle, counts)?;
+    oracle.examine(&orders.dir, false)?;
+    mount.unmount()
+}
+
+fn fill_mounted(
+    mount: &Mount,
+    dir: &Path,
+    oracle: &mut Oracle,
+    counts: &Counts,
+) -> Result<(), String> {
+    let told = |error: bristlecone::Error| error.to_string();
+    let db = match Db::open_with(dir, oracle.options()) {
+        Ok(db) => db,
+        Err(error) if error.is_full() => {
+            counts.add("creations refused", 1);
+            mount.remount(ROOM)?;
+            Db::open_with(dir, oracle.options()).map_err(told)?
+        }
+        Err(error) => return Err(format!("creation: {error}")),
+    };
+    let mut refused = 0;
+    for _ in 0..COMMITS {
+        match oracle.commit(&db) {
+            Ok(()) => refused = 0,
+            Err(error) if error.is_full() => {
+                counts.add("commits refused", 1);
+                refused += 1;
+                oracle.compare_reads(&db).map_err(told)?;
+            }
+            Err(error) => return Err(format!("a full file system: {error}")),
+        }
+        if refused == REFUSALS {
+            break;
+        }
+    }
+    if refused == REFUSALS {
+        counts.add(delete(&db, oracle)?, 1);
+    }
+    oracle.compare(&db).map_err(told)?;
+    mount.remount(ROOM)?;
+    oracle.commit(&db).map_err(|error| format!("with room again: {error}"))?;
+    db.checkpoint().map_err(|error| format!("a checkpoint with room again: {error}"))?;
+    oracle.compare(&db).map_err(told)?;
+    db.close().map_err(told)
+}
+
+/// Deletes from a database that took no more.
+fn delete(db: &Db, oracle: &mut Oracle) -> Result<&'static str, String> {
+    for outcome in ["deletes accepted", "deletes accepted after a checkpoint"] {
+        match oracle.drop_bucket(db, 1) {
+            Ok(()) => return Ok(outcome),
+            Err(error) if error.is_full() => {}
+            Err(error) => return Err(format!("a delete on a full file system: {error}")),
+        }
+        match db.checkpoint() {
+            Err(error) if !error.is_full() => return Err(format!("a checkpoint: {error}")),
+            _ => {}
+        }
+    }
+    Ok("deletes refused")
+}
+
+/// Files of a worker grow no longer than so.
+fn limit(plan: &Plan, seed: u64, bytes: u64, counts: &Counts) -> Result<(), String> {
+    let dir = places::in_memory(plan)?;
+    let orders = Orders::new(dir.path().join("db"), seed).commits(COMMITS / 2);
+    let limit = format!("--fsize={bytes}");
+    // Without the trap the signal of the limit would kill the worker.
+    let script = r#"trap "" XFSZ; exec prlimit "$0" "$@""#;
+    let through = ["sh", "-c", script, &limit];
+    let told = Session::start_through(&through, &plan.worker, &orders)?.finish()?;
+    told.check_end()?;
+    let mut oracle = Oracle::new(&orders);
+    oracle.hear(&told)?;
+    match told.failure() {
+        Some("full") => counts.add("workers refused", 1),
+        None => counts.add("workers that found room", 1),
+        // A file that reaches its limit where it was promised room is like a disk that breaks.
+        Some("io" | "poisoned" | "outcome-unknown") => counts.add("workers stopped", 1),
+        Some(kind) => return Err(format!("a file at its limit: {kind}, {:?}", told.lines.last())),
+    }
+    oracle.examine(&orders.dir, false)
+}
