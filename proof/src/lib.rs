@@ -13,6 +13,7 @@ pub mod real;
 pub mod record;
 pub mod rig;
 pub mod rigs;
+mod served;
 mod simulated;
 pub mod simulation;
 pub mod tables;

@@ -70,6 +70,10 @@ struct Run {
 }
 
 fn main() -> ExitCode {
+    // The server's own command line, for the rigs that kill it.
+    if std::env::args().nth(1).is_some_and(|command| command == "serve") {
+        return bristlecone_server::cli::main();
+    }
     let done = match Arguments::parse().command {
         Command::Push(run) => run_tier(Tier::Push, &run),
         Command::Nightly(run) => run_tier(Tier::Nightly, &run),

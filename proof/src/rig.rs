@@ -103,6 +103,11 @@ impl Counts {
         self.cases.fetch_add(more, Ordering::Relaxed);
     }
 
+    /// Cases so far.
+    pub(crate) fn total(&self) -> u64 {
+        self.cases.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn add(&self, name: &str, more: u64) {
         let mut others = self.others.lock().expect("no panic while held");
         *others.entry(name.to_owned()).or_default() += more;

@@ -5,6 +5,7 @@ use crate::real::{
     fsyncgate, full, kills, memory, openers, power_cuts, read_errors, read_only, syscalls,
 };
 use crate::rig::Rig;
+use crate::served::linearizability;
 use crate::simulated::{crashes, expiry, faults, histories, lies, mutations, scripts};
 
 /// Every rig, in the order of the table in `docs/testing.md`.
@@ -96,6 +97,14 @@ pub const RIGS: &[Rig] = &[
         unit: "salvages",
         cases: [4_000, 100_000, 400_000],
         run: salvaging::run,
+    },
+    Rig {
+        name: "linearizability",
+        fault: "the server is killed and started again under its clients",
+        behaviour: "what clients see is linearizable; no answered write is lost",
+        unit: "requests",
+        cases: [40_000, 500_000, 2_000_000],
+        run: linearizability::run,
     },
     Rig {
         name: "seeded-bugs",

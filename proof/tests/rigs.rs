@@ -44,6 +44,7 @@ rigs! {
     every_overwritten_sector_is_noticed_or_harmless: "sectors", 2000;
     every_wrong_length_is_noticed_or_harmless: "lengths", 2000;
     what_is_not_saved_is_reported: "salvage", 1000;
+    what_clients_see_is_linearizable: "linearizability", 8000;
     a_full_disk_refuses_writes_and_takes_them_again: "full-disk", 1;
     kills_lose_nothing_that_was_acknowledged: "kills", 80;
     power_cuts_on_ext4_lose_nothing_that_was_acknowledged: "power-cuts-ext4", 6;

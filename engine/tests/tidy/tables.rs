@@ -36,7 +36,7 @@ const PROOF: Layers = &[
     &["record"],
     &["rig"],
     &["simulation"],
-    &["simulated", "damage", "real"],
+    &["simulated", "damage", "real", "served"],
     &["rigs"],
     &["tables"],
     &["lib"],
