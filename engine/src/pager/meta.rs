@@ -32,7 +32,7 @@ use crate::codec::{get_u32, get_u64, put_u32, put_u64};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, Lsn, TxnId};
 use crate::io::File;
-use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN};
+use crate::limits::{COUNTER_MAX, PAGE_BYTES_MAX, PAGE_BYTES_MIN};
 use crate::mutation::{self, Mutation};
 use crate::page::BucketRecord;
 use crate::wal::Position;
@@ -165,6 +165,11 @@ impl Meta {
     fn validate(&self, slot: usize) -> Result<(), Damage> {
         let wrong =
             |expected: &str, found: String| Err(Damage::Content(expected.to_owned(), found));
+        let counters =
+            [self.checkpoint, self.epoch.0, self.txn.0, self.log.segment, self.log.lsn.0];
+        if let Some(counter) = counters.into_iter().find(|counter| *counter >= COUNTER_MAX) {
+            return wrong("numbers that can be counted up", counter.to_string());
+        }
         if self.slot() != slot {
             let found = format!("checkpoint {} in meta page {slot}", self.checkpoint);
             return wrong("a meta page in its place", found);
@@ -313,8 +318,13 @@ mod tests {
     fn what_no_checkpoint_writes_is_refused_whatever_the_checksum() {
         let in_arena = PageRef { id: PageId(u32::MAX), crc: 0 };
         let beyond = PageRef { id: PageId(100), crc: 0 };
-        let wrong: [fn(&mut Meta, PageRef); 4] = [
+        let wrong: [fn(&mut Meta, PageRef); 9] = [
             |meta, _| meta.checkpoint = 8,
+            |meta, _| meta.checkpoint = u64::MAX,
+            |meta, _| meta.epoch = Epoch(u64::MAX),
+            |meta, _| meta.txn = TxnId(COUNTER_MAX),
+            |meta, _| meta.log.segment = u64::MAX,
+            |meta, _| meta.log.lsn = Lsn(u64::MAX),
             |meta, _| meta.file_pages = 7,
             |meta, root| meta.buckets.root = root,
             |meta, _| meta.directories[0].copy = 3,
