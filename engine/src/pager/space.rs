@@ -218,11 +218,11 @@ impl SpaceMap {
             }
             self.load(memory, retired.id.0 + retired.count - 1)?;
         }
+        self.verify_freed(memory, freed)?;
         for retired in freed {
             for page in retired.id.0..retired.id.0 + retired.count {
                 let (index, bit) = (page / group_pages, page % group_pages);
                 let group = self.groups.get_mut(&index).expect("invariant: just loaded");
-                assert!(is_set(&group.current, bit), "page {page} is freed twice");
                 if !mutation::is(Mutation::FreedPageLost) {
                     clear(&mut group.current, bit);
                 }
@@ -234,6 +234,30 @@ impl SpaceMap {
         }
         self.release_held(readers);
         Ok(())
+    }
+
+    /// Refuses to free a page twice, one that is free already, or a fixed one: only a damaged file
+    /// refers to such pages. The groups of all pages are loaded.
+    fn verify_freed(&self, memory: &PageMemory, freed: &[Retired]) -> Result<()> {
+        let mut runs: Vec<Range<u32>> =
+            freed.iter().map(|retired| retired.id.0..retired.id.0 + retired.count).collect();
+        runs.sort_unstable_by_key(|run| run.start);
+        let twice = runs.windows(2).find(|pair| pair[0].end > pair[1].start);
+        let group_pages = self.geometry().group_pages();
+        let is_used = |page: u32| {
+            let group = self.groups.get(&(page / group_pages));
+            let is_set = group.is_some_and(|group| is_set(&group.current, page % group_pages));
+            is_set && !self.is_fixed(page)
+        };
+        let unused = || runs.iter().cloned().flatten().find(|page| !is_used(*page));
+        match twice.map(|pair| pair[1].start).or_else(unused) {
+            Some(page) => {
+                let expected = "one reference to a page in use";
+                let found = "a page that is freed twice, free already or fixed";
+                Err(Error::corrupt(memory.path(), u64::from(page), expected, found))
+            }
+            None => Ok(()),
+        }
     }
 
     fn release_held(&mut self, readers: &[Epoch]) {
@@ -562,6 +586,31 @@ mod tests {
         fn take(&mut self, want: u32, exact: bool) -> Option<Extent> {
             self.map.take(&self.memory, want, exact).unwrap()
         }
+    }
+
+    #[test]
+    fn only_a_page_in_use_is_freed_and_only_once() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 4).unwrap();
+        rig.begin(&[], &[]);
+        rig.take(2, true).unwrap();
+        let retired = |page: u32, count: u32| {
+            let epochs = (Epoch(0), Epoch(1));
+            Retired { id: PageId(page), count, born: epochs.0, freed: epochs.1 }
+        };
+        for freed in [
+            vec![retired(8, 1), retired(8, 1)],
+            vec![retired(9, 1), retired(8, 2)],
+            vec![retired(11, 1)],
+            vec![retired(9, 2)],
+            vec![retired(7, 1)],
+            vec![retired(12, 1)],
+        ] {
+            let refused = rig.map.begin(&rig.memory, &freed, &[]);
+            assert!(refused.is_err_and(|error| error.is_corrupt()), "{freed:?}");
+        }
+        assert_eq!(rig.map.free_pages(), 2);
+        rig.begin(&[(8, 1), (9, 1)], &[]);
     }
 
     #[test]
