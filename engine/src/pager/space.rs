@@ -163,6 +163,10 @@ impl SpaceMap {
             let before = from.saturating_sub(start).min(geometry.group_pages()).max(fixed);
             let after = (to - start).min(geometry.group_pages());
             self.entries[index as usize].free += after.saturating_sub(before);
+            if let Some(group) = self.groups.get_mut(&index) {
+                // Its directory tells the free pages, also when none of them is taken.
+                group.dirty = true;
+            }
         }
         if let Some(extent) = self.grown_extent(from, to) {
             self.extents.push(extent);
@@ -674,6 +678,17 @@ mod tests {
         assert_eq!(rig.map.free_pages(), 100);
         rig.begin(&[], &[]);
         assert_eq!(rig.take(100, true), Some(Extent { start: 8, count: 100 }));
+    }
+
+    #[test]
+    fn growth_of_which_nothing_is_taken_is_told_too() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 10).unwrap();
+        rig.checkpoint();
+        rig.reopen();
+        assert_eq!(rig.map.free_pages(), 10);
+        rig.begin(&[], &[]);
+        assert_eq!(rig.take(10, true), Some(Extent { start: 8, count: 10 }));
     }
 
     #[test]
