@@ -254,14 +254,10 @@ impl SpaceMap {
             is_set && !self.is_fixed(page)
         };
         let unused = || runs.iter().cloned().flatten().find(|page| !is_used(*page));
-        match twice.map(|pair| pair[1].start).or_else(unused) {
-            Some(page) => {
-                let expected = "one reference to a page in use";
-                let found = "a page that is freed twice, free already or fixed";
-                Err(Error::corrupt(memory.path(), u64::from(page), expected, found))
-            }
-            None => Ok(()),
-        }
+        let wrong = twice.map(|pair| pair[1].start).or_else(unused);
+        let (expected, found) = ("a page in use", "one that is freed twice, free or fixed");
+        wrong
+            .map_or(Ok(()), |page| Err(Error::corrupt(memory.path(), page.into(), expected, found)))
     }
 
     fn release_held(&mut self, readers: &[Epoch]) {
