@@ -189,6 +189,19 @@ impl Meta {
     }
 }
 
+impl Meta {
+    /// Refuses an order that no two checkpoints have: what counts them only goes up.
+    fn follow(&self, older: &Meta, path: &Path) -> Result<()> {
+        let counters = |meta: &Meta| [meta.epoch.0, meta.txn.0, meta.file_pages.into()];
+        let (found, before) = (counters(self), counters(older));
+        if found.iter().zip(&before).all(|(found, before)| found >= before) {
+            return Ok(());
+        }
+        let expected = format!("epoch, transaction and pages of at least {before:?}");
+        Err(Error::corrupt(path, self.slot() as u64, expected, format!("{found:?}")))
+    }
+}
+
 enum Damage {
     Magic,
     Version(u32),
@@ -213,6 +226,7 @@ pub(crate) fn read_metas(file: &dyn File, path: &Path) -> Result<(Meta, Option<M
                 true => (first, second),
                 false => (second, first),
             };
+            newer.follow(&older, path)?;
             Ok((newer, Some(older)))
         }
         (Ok(meta), Ok(_)) => Err(Error::corrupt(
@@ -337,6 +351,23 @@ mod tests {
             }
         }
         assert!(Meta::decode(&meta().encode(), 0).is_err(), "it belongs in the other page");
+    }
+
+    #[test]
+    fn two_meta_pages_follow_each_other() {
+        let (older, path) = (meta(), Path::new("data"));
+        let newer = Meta { checkpoint: 8, epoch: Epoch(13), file_pages: 101, ..meta() };
+        assert!(newer.follow(&older, path).is_ok() && older.follow(&older, path).is_ok());
+        let wrong: [fn(&mut Meta); 3] = [
+            |meta| meta.epoch = Epoch(11),
+            |meta| meta.txn = TxnId(8),
+            |meta| meta.file_pages = 99,
+        ];
+        for change in wrong {
+            let mut meta = newer.clone();
+            change(&mut meta);
+            assert!(meta.follow(&older, path).is_err_and(|error| error.is_corrupt()));
+        }
     }
 
     #[test]

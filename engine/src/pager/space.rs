@@ -25,8 +25,8 @@ use super::arena::Retired;
 use super::memory::PageMemory;
 use super::meta::Meta;
 use super::space_pages::{
-    COPIES, DirectoryRef, Geometry, GroupEntry, encode_bitmap, encode_directory, read_bitmap,
-    read_entries, read_sound_bitmap,
+    COPIES, DirectoryRef, Geometry, GroupEntry, encode_bitmap, encode_directory, read_entries,
+    read_older_bitmap, read_sound_bitmap,
 };
 
 /// Adjoining free pages.
@@ -377,7 +377,7 @@ impl SpaceMap {
         let current = read_sound_bitmap(memory, self.file_pages, index, entry)?;
         let as_known = |entries: &[GroupEntry]| match entries.get(index as usize) {
             Some(known) if *known == entry => current.clone(),
-            Some(known) => read_bitmap(memory, index, *known).unwrap_or_default(),
+            Some(known) => read_older_bitmap(memory, self.file_pages, index, *known),
             None => vec![0; current.len()],
         };
         let metas = [as_known(&self.meta_entries[0]), as_known(&self.meta_entries[1])];

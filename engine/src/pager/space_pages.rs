@@ -142,7 +142,7 @@ pub(super) fn encode_bitmap(words: &[u64], index: u32, epoch: Epoch, page_bytes:
 }
 
 /// The bitmap of a group, verified.
-pub(super) fn read_bitmap(memory: &PageMemory, group: u32, entry: GroupEntry) -> Result<Vec<u64>> {
+fn read_bitmap(memory: &PageMemory, group: u32, entry: GroupEntry) -> Result<Vec<u64>> {
     let geometry = Geometry::new(memory.page_bytes());
     let page = geometry.bitmap_page(group, entry.copy);
     let bytes = read_fixed(memory, page, entry.crc, PageKind::SpaceBitmap as u8, group)?;
@@ -175,6 +175,25 @@ pub(super) fn read_sound_bitmap(
     let expected = format!("a bitmap with {} of {pages} pages free, no fixed one", entry.free);
     let page = u64::from(geometry.bitmap_page(group, entry.copy));
     Err(Error::corrupt(memory.path(), page, expected, format!("{used} pages in use")))
+}
+
+/// The bitmap of a group as the older meta page knows it; one that cannot be read says of no page
+/// that it is in use. The older file is no longer, so nothing beyond the end is in use either.
+pub(super) fn read_older_bitmap(
+    memory: &PageMemory,
+    file_pages: u32,
+    group: u32,
+    entry: GroupEntry,
+) -> Vec<u64> {
+    let mut bitmap = read_bitmap(memory, group, entry).unwrap_or_default();
+    let group_pages = Geometry::new(memory.page_bytes()).group_pages();
+    let pages = file_pages.saturating_sub(group * group_pages).min(group_pages);
+    let (last, within) = (pages as usize / 64, pages % 64);
+    if let Some(word) = bitmap.get_mut(last) {
+        *word &= (1 << within) - 1;
+    }
+    bitmap.iter_mut().skip(last + 1).for_each(|word| *word = 0);
+    bitmap
 }
 
 /// The entries of all groups of a file, verified: `directories` are those its meta page names.
