@@ -40,7 +40,8 @@
 //! # What it does not do
 //!
 //! It does not repair damaged data: it finds it. It is not a server, and not shared by processes.
-//! The data file is mapped: a program that truncates it under the engine stops the process.
+//! The data file is mapped: a program that truncates it under the engine stops the process, by
+//! SIGBUS or as [`exit_on_map_failure`] says.
 
 mod bucket;
 mod check;
@@ -71,6 +72,7 @@ pub use check::{CheckProgress, CheckReport, dump_page};
 pub use db::{Db, Stats};
 pub use error::{Corruption, Error, ErrorKind, Result};
 pub use ids::TxnId;
+pub use io::{MAP_FAILURE_EXIT_CODE, exit_on_map_failure};
 pub use options::Options;
 pub use snapshot::Snapshot;
 pub use txn::{Commit, Durability, ReadTxn, WriteTxn};

@@ -56,6 +56,10 @@ pub enum Mutation {
     DirectoryNotSynced,
     /// A recovery believes what it reads without syncing it.
     RecoveryNotSynced,
+    /// A page is believed without a look at its checksum.
+    PageNotVerified,
+    /// A recovery believes what the operating system's cache shows.
+    CacheBelieved,
     /// A recovery leaves the clock where the checkpoint had it.
     ClockNotReplayed,
     /// A recovery leaves sequences where the checkpoint had them.
@@ -65,7 +69,7 @@ pub enum Mutation {
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 22] = [
+    pub const ALL: [Mutation; 24] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -86,6 +90,8 @@ impl Mutation {
         Mutation::DatabaseNameNotSynced,
         Mutation::DirectoryNotSynced,
         Mutation::RecoveryNotSynced,
+        Mutation::PageNotVerified,
+        Mutation::CacheBelieved,
         Mutation::ClockNotReplayed,
         Mutation::SequenceNotReplayed,
     ];

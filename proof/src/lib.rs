@@ -8,6 +8,7 @@
 //! Layers, the lowest first: `record`, `rig`; `simulation` (histories and what must hold, over the
 //! simulated disk); `simulated`, `damage` and `real` (the rigs); `rigs`, `tables`.
 
+mod damage;
 pub mod record;
 pub mod rig;
 pub mod rigs;

@@ -1,7 +1,8 @@
 //! All rigs.
 
+use crate::damage::{flips, lengths, sectors};
 use crate::rig::Rig;
-use crate::simulated::{crashes, faults, histories, mutations, scripts};
+use crate::simulated::{crashes, expiry, faults, histories, lies, mutations, scripts};
 
 /// Every rig, in the order of the table in `docs/testing.md`.
 pub const RIGS: &[Rig] = &[
@@ -44,6 +45,46 @@ pub const RIGS: &[Rig] = &[
         unit: "sizes",
         cases: [1, 1, 1],
         run: faults::fill,
+    },
+    Rig {
+        name: "lying-disk",
+        fault: "a write that goes nowhere or to another page; a sync that does nothing",
+        behaviour: "right values, or an error that names the damage; some committed state",
+        unit: "lies",
+        cases: [20_000, 200_000, 1_000_000],
+        run: lies::run,
+    },
+    Rig {
+        name: "clock-jumps",
+        fault: "the wall clock jumps ten years either way, between kills and power cuts",
+        behaviour: "an expired record never shows again; one that is not expired is there",
+        unit: "deadlines",
+        cases: [20_000, 200_000, 1_000_000],
+        run: expiry::run,
+    },
+    Rig {
+        name: "bit-flips",
+        fault: "a bit flips, in a small store or in its log",
+        behaviour: "right values, or an error; harmless only where nothing is kept",
+        unit: "flips",
+        cases: [20_000, u64::MAX, u64::MAX],
+        run: flips::run,
+    },
+    Rig {
+        name: "sectors",
+        fault: "a sector or page becomes zeros, ones, or a copy of another",
+        behaviour: "right values, or an error",
+        unit: "sectors",
+        cases: [10_000, u64::MAX, u64::MAX],
+        run: sectors::run,
+    },
+    Rig {
+        name: "lengths",
+        fault: "a file is cut at any length, or extended",
+        behaviour: "right values, or an error",
+        unit: "lengths",
+        cases: [10_000, u64::MAX, u64::MAX],
+        run: lengths::run,
     },
     Rig {
         name: "seeded-bugs",

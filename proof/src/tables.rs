@@ -59,18 +59,16 @@ fn cell(evidence: &Evidence) -> String {
 }
 
 fn bugs(records: &[Option<Record>; 3]) -> String {
-    const PREFIX: &str = "images until ";
-    let mut table =
-        String::from("| seeded bug | caught by the tier | after images |\n|---|---|---|\n");
+    let mut table = String::from("| seeded bug | caught by the tier | after |\n|---|---|---|\n");
     // The shortest tier that ran is the one that catches first.
     let found = Tier::ALL.iter().zip(records).find_map(|(tier, record)| {
         let evidence = record.as_ref()?.evidence("seeded-bugs")?;
         Some((tier.name(), evidence))
     });
     if let Some((tier, evidence)) = found {
-        for (name, images) in &evidence.counts {
-            if let Some(bug) = name.strip_prefix(PREFIX) {
-                writeln!(table, "| `{bug}` | {tier} | {} |", grouped(*images))
+        for (name, cases) in &evidence.counts {
+            if let Some((unit, bug)) = name.split_once(" until ") {
+                writeln!(table, "| `{bug}` | {tier} | {} {unit} |", grouped(*cases))
                     .expect("a string takes text");
             }
         }

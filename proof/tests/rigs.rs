@@ -37,5 +37,10 @@ rigs! {
     every_cut_of_every_short_history_is_survived: "crash-strings", 11;
     random_histories_agree_with_maps: "histories", 500_000;
     every_failing_operation_is_survived: "failing-disk", 1;
+    a_disk_that_lies_is_found_out: "lying-disk", 3000;
+    no_clock_revives_a_record: "clock-jumps", 3000;
+    every_flipped_bit_is_noticed_or_harmless: "bit-flips", 5000;
+    every_overwritten_sector_is_noticed_or_harmless: "sectors", 2000;
+    every_wrong_length_is_noticed_or_harmless: "lengths", 2000;
     a_full_disk_refuses_writes_and_takes_them_again: "full-disk", 1;
 }

@@ -2,12 +2,14 @@
 //!
 //! The layers above see only the two traits [`Host`] and [`File`], so that the same engine runs on
 //! the operating system (`real`) and on a simulated disk that forgets, reorders and tears what
-//! was not synced (`sim`). All `unsafe` code of the engine is in `region`.
+//! was not synced (`sim`). `unsafe` code of the engine is in `region`,
+//! and in `map_failure` a signal handler.
 //!
 //! Invariants:
 //! 1. Nothing above this module touches a file, a map, the clock or randomness in any other way.
 //! 2. A `File` or `Host` call that returns `Ok` did all that was asked: no short reads or writes.
 
+mod map_failure;
 mod real;
 mod region;
 #[cfg(any(test, feature = "simulation"))]
@@ -18,6 +20,7 @@ use std::io::Result;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use map_failure::{MAP_FAILURE_EXIT_CODE, exit_on_map_failure};
 pub(crate) use real::RealHost;
 pub use region::Region;
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Result};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,7 +36,7 @@ impl Host for RealHost {
 
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
         let file = options(mode).open(path)?;
-        Ok(Arc::new(RealFile { file, map: self.map }))
+        Ok(Arc::new(RealFile { file, path: path.to_path_buf(), map: self.map }))
     }
 
     fn open_log(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>> {
@@ -52,7 +52,7 @@ impl Host for RealHost {
             }
             other => other?,
         };
-        Ok(Arc::new(RealFile { file, map: false }))
+        Ok(Arc::new(RealFile { file, path: path.to_path_buf(), map: false }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -136,6 +136,7 @@ impl Drop for RealLock {
 #[derive(Debug)]
 struct RealFile {
     file: fs::File,
+    path: PathBuf,
     map: bool,
 }
 
@@ -185,7 +186,7 @@ impl File for RealFile {
         if !self.map {
             return Ok(None);
         }
-        Region::file(&self.file, reserve).map(Some)
+        Region::file(&self.file, &self.path, reserve).map(Some)
     }
 }
 

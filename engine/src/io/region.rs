@@ -1,8 +1,9 @@
 //! Page memory: one long range of addresses, shared between one writer and many readers.
 //!
-//! This is the only file of the engine with `unsafe` code. A region is either anonymous memory
-//! (the arena, or pages read by `pread`) or a read-only map of the data file. It never moves and
-//! never shrinks while it lives, so slices of it stay valid for as long as it is borrowed.
+//! This file and the signal handler in `map_failure` have all `unsafe` code of the engine. A region
+//! is either anonymous memory (the arena, or pages read by `pread`) or a read-only map of the data
+//! file. It never moves and never shrinks while it lives, so slices of it stay valid for as long as
+//! it is borrowed.
 //!
 //! It does not know which pages are in use. The contract that makes sharing sound is kept by the
 //! pager, and stated here once:
@@ -21,7 +22,10 @@
 use std::alloc::Layout;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::ptr::NonNull;
+
+use super::map_failure::{self, Known};
 
 /// A long, fixed range of memory that holds pages.
 pub struct Region {
@@ -35,8 +39,11 @@ enum Backing {
     Heap(NonNull<u8>, Layout),
     /// Anonymous pages, allocated by the kernel when first written.
     Anonymous(memmap2::MmapRaw),
-    /// The data file, readable only. Held for its destructor.
-    File(#[allow(dead_code, reason = "owns the mapping")] memmap2::Mmap),
+    /// The data file, readable only. Held for their destructors, in this order.
+    File(
+        #[allow(dead_code, reason = "owns its entry in the table of maps")] Option<Known>,
+        #[allow(dead_code, reason = "owns the mapping")] memmap2::Mmap,
+    ),
 }
 
 // SAFETY: the memory is owned by the region and freed only by its destructor; the rules for
@@ -86,7 +93,7 @@ impl Region {
     }
 
     /// A read-only map of `file` that reaches `len` bytes, beyond the file's present end.
-    pub(super) fn file(file: &std::fs::File, len: usize) -> io::Result<Region> {
+    pub(super) fn file(file: &std::fs::File, path: &Path, len: usize) -> io::Result<Region> {
         let mut len = len;
         loop {
             // SAFETY: rule 3 of the module: only this process changes the file, and the pager
@@ -96,7 +103,8 @@ impl Region {
                 Ok(map) => {
                     let base = NonNull::new(map.as_ptr().cast_mut())
                         .expect("invariant: a mapping has an address");
-                    return Ok(Region { base, len, backing: Backing::File(map) });
+                    let known = map_failure::note(base.addr().get(), len, path);
+                    return Ok(Region { base, len, backing: Backing::File(known, map) });
                 }
                 Err(error) if len <= 64 << 20 => return Err(error),
                 Err(_) => len /= 2,
@@ -129,7 +137,7 @@ impl Region {
     #[inline]
     #[allow(clippy::mut_from_ref, reason = "one writer, disjoint pages: rule 2 of the module")]
     pub fn bytes_mut(&self, at: usize, len: usize) -> &mut [u8] {
-        assert!(!matches!(self.backing, Backing::File(_)), "a mapped file is never written");
+        assert!(!matches!(self.backing, Backing::File(..)), "a mapped file is never written");
         assert!(at <= self.len && len <= self.len - at, "range beyond the region");
         // SAFETY: the range was just checked to lie within the region.
         let start = unsafe { self.base.as_ptr().add(at) };
@@ -152,7 +160,7 @@ impl Region {
                     self.bytes_mut(at, len).fill(0);
                 }
             }
-            Backing::File(_) => {}
+            Backing::File(..) => {}
         }
     }
 }
@@ -171,7 +179,7 @@ impl fmt::Debug for Region {
         let backing = match self.backing {
             Backing::Heap(..) => "heap",
             Backing::Anonymous(_) => "anonymous",
-            Backing::File(_) => "file",
+            Backing::File(..) => "file",
         };
         write!(f, "Region({backing}, {} bytes)", self.len)
     }

@@ -131,7 +131,9 @@ fn settle(opened: &[SegmentFile]) -> Result<()> {
     for segment in opened.iter().filter(|_| !mutation::is(Mutation::RecoveryNotSynced)) {
         let failed = |error| Error::io("sync", &segment.path, error);
         segment.file.sync().map_err(failed)?;
-        segment.file.forget_cached(segment.bytes).map_err(failed)?;
+        if !mutation::is(Mutation::CacheBelieved) {
+            segment.file.forget_cached(segment.bytes).map_err(failed)?;
+        }
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ const PROOF: Layers = &[
     &["record"],
     &["rig"],
     &["simulation"],
-    &["simulated"],
+    &["simulated", "damage", "real"],
     &["rigs"],
     &["tables"],
     &["lib"],
@@ -72,6 +72,7 @@ pub(crate) const TEST_FILE_LINES_MAX: usize = 800;
 
 /// Files that may say `unsafe`.
 pub(crate) const UNSAFE_FILES: &[&str] = &[
+    "engine/src/io/map_failure.rs",
     "engine/src/io/region.rs",
     // heed cannot open LMDB, a peer that is measured, without it. Nothing of it ships.
     "benches/src/engines/lmdb.rs",
@@ -82,6 +83,7 @@ pub(crate) const DEPENDENCIES_OF: &str = "engine/Cargo.toml";
 pub(crate) const DEPENDENCIES: &[(&str, Option<&str>)] = &[
     ("bytes", None),
     ("crc32fast", None),
+    ("libc", None),
     ("loom", Some("cfg(loom)")),
     ("memmap2", None),
     ("parking_lot", None),

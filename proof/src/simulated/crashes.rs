@@ -35,6 +35,7 @@ pub(super) fn history(
     counts.add("images of cut recoveries", tally.images_of_recovery);
     counts.add("operations on the disk", tally.events);
     counts.add("lives", tally.lives);
+    counts.add("failed syncs", tally.failed_syncs);
     let (life, event, image) = place();
     let place = format!("life {life}, operation {event}, image {image} there");
     match outcome {

@@ -1,7 +1,9 @@
 //! Rigs on the simulated disk.
 
 pub(crate) mod crashes;
+pub(crate) mod expiry;
 pub(crate) mod faults;
 pub(crate) mod histories;
+pub(crate) mod lies;
 pub(crate) mod mutations;
 pub(crate) mod scripts;

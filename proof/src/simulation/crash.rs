@@ -19,10 +19,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bristlecone::io::Host;
-use bristlecone::io::sim::{CrashImages, SimDisk, Trace};
+use bristlecone::io::sim::errno::EIO;
+use bristlecone::io::sim::{CrashImages, Fault, FaultPlan, OpKind, SimDisk, Trace};
 use bristlecone::{Db, Durability, Options, Result, Snapshot, WriteTxn};
 
-use super::compare::{assert_same, assert_sound};
+use super::compare::assert_same;
 use super::expected::{Expected, Mark, Point, Progress, Version, verify};
 use super::interleave::{self, Interleaved};
 use super::ordering::Ordering;
@@ -33,7 +34,7 @@ use super::unwind::Guarded;
 use super::writes::Writing;
 
 /// How deep recoveries are cut.
-const DEPTH_MAX: u32 = 3;
+pub(super) const DEPTH_MAX: u32 = 3;
 /// The largest page memory: opening clears it.
 pub(crate) const RESERVE_BYTES: usize = 2 << 20;
 
@@ -47,11 +48,13 @@ pub(crate) struct Tally {
     pub(crate) commits: u64,
     pub(crate) events: u64,
     pub(crate) lives: u64,
+    /// Lives that ended with a sync that failed.
+    pub(crate) failed_syncs: u64,
 }
 
 thread_local! {
     /// Where the history is, for the message of a failure: life, event, image.
-    static PLACE: Cell<(u64, usize, u64)> = const { Cell::new((0, 0, 0)) };
+    pub(super) static PLACE: Cell<(u64, usize, u64)> = const { Cell::new((0, 0, 0)) };
 }
 
 /// Life, event and image that the history of this thread came to.
@@ -61,16 +64,16 @@ pub(crate) fn place() -> (u64, usize, u64) {
 
 /// One history.
 pub(crate) struct CrashHistory {
-    random: Random,
+    pub(super) random: Random,
     pub(crate) shape: Shape,
     pub(crate) options: Options,
     pub(crate) disk: SimDisk,
     pub(super) versions: Vec<Version>,
-    acknowledged: u64,
+    pub(super) acknowledged: u64,
     /// The revision that an earlier recovery of this very disk found.
     settled: Option<u64>,
     /// The latest time that the database may have seen.
-    latest_ms: u64,
+    pub(super) latest_ms: u64,
     pub(crate) tally: Tally,
     /// Images to make at one operation.
     images_per_event: u64,
@@ -122,6 +125,14 @@ impl CrashHistory {
         }
     }
 
+    /// With checkpoints by size alone, and no commit in the middle of one.
+    pub(crate) fn plain(seed: u64) -> CrashHistory {
+        let mut history = CrashHistory::new(seed, 1);
+        let log_bytes = history.random.pick(&[1 << 10, 6 << 10, 40 << 10]);
+        let options = history.options.checkpoint_log_bytes(log_bytes);
+        CrashHistory { interleaved: false, options, ..history }
+    }
+
     /// For a script: plain sizes, checkpoints only when asked for, all outcomes of small changes.
     pub(crate) fn scripted(outcomes_max: u64, images_per_event: u64) -> CrashHistory {
         let options = Options::new().page_bytes(4 << 10).wal_segment_bytes_max(16 << 10);
@@ -148,8 +159,26 @@ impl CrashHistory {
     fn live(&mut self) -> Result<Trace> {
         self.disk.start_trace();
         let db = Guarded::new(self.open()?);
-        self.work(&db)?;
-        if self.random.percent(30) {
+        let failing = !self.interleaved && self.random.percent(15);
+        if failing {
+            let kind = self.random.pick(&[OpKind::Sync, OpKind::WriteDurable]);
+            let plan = FaultPlan::new(kind, Fault::Tear(EIO));
+            self.disk.fail(plan.after(self.random.below(8) as u64));
+        }
+        match self.work(&db) {
+            Ok(()) => {}
+            Err(error) if failing => {
+                assert!(!error.is_full() && !error.is_corrupt(), "after a failed sync: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+        if failing {
+            self.tally.failed_syncs += self.disk.stats().faults;
+            self.disk.clear_faults();
+            let left = self.disk.fork();
+            self.disk.power_off();
+            self.recover_for_good(&left)?;
+        } else if self.random.percent(30) {
             let disk = self.disk.clone();
             db.into_inner().close()?;
             self.acknowledge_all(&disk);
@@ -184,7 +213,7 @@ impl CrashHistory {
     }
 
     /// Random transactions, checkpoints, clock steps and snapshots.
-    fn work(&mut self, db: &Db) -> Result<()> {
+    pub(super) fn work(&mut self, db: &Db) -> Result<()> {
         let disk = self.disk.clone();
         let mut held: BTreeMap<u64, (Snapshot, Arc<Tree>, u64)> = BTreeMap::new();
         for step in 0..5 + self.random.below(25) as u64 {
@@ -310,18 +339,6 @@ impl CrashHistory {
         Ok(())
     }
 
-    /// Recovers a disk that is left of the present one, as often as it takes to see that what is
-    /// found stays; returns its revision.
-    pub(crate) fn recover_left(&mut self, disk: SimDisk) -> Result<u64> {
-        let Point { versions, acknowledged, latest_ms, settled } = self.point();
-        let begun = versions.len() as u64 - 1;
-        let versions = &versions;
-        let expected = Expected { versions, acknowledged, begun, settled, latest_ms };
-        let again = disk.fork();
-        let settled = Some(self.recover(disk, &expected, DEPTH_MAX)?);
-        self.recover(again, &Expected { settled, ..expected }, DEPTH_MAX)
-    }
-
     /// Panics unless the database shows a version that it may show.
     pub(crate) fn assert_readable(&mut self, db: &Db) -> Result<()> {
         let view = db.begin_read()?;
@@ -421,77 +438,6 @@ impl CrashHistory {
         if self.random.percent(10) {
             self.recover(images.killed(), &Expected { settled: None, ..*expected }, 1)?;
         }
-        Ok(())
-    }
-
-    /// Recovers a disk and compares it; returns the revision found.
-    fn recover(&mut self, disk: SimDisk, expected: &Expected<'_>, depth: u32) -> Result<u64> {
-        let (life, event, image) = PLACE.get();
-        PLACE.set((life, event, image + 1));
-        self.tally.images += 1;
-        self.tally.images_of_recovery += u64::from(depth > 0);
-        let cut = depth < DEPTH_MAX && self.random.percent(if depth == 0 { 4 } else { 25 });
-        if cut {
-            disk.start_trace();
-        }
-        if self.random.percent(50) {
-            // Nobody promises that the wall clock is right after a power cut.
-            disk.advance_ms(-(self.random.below(4000) as i64));
-        }
-        let db = Db::open_on(Arc::new(disk.clone()), "/db", self.options.clone());
-        let db = Guarded::new(db?);
-        let trace = disk.take_trace();
-        let revision = verify(&db, &disk, expected)?;
-        let again = self.random.percent(10).then(|| disk.fork());
-        if self.random.percent(5) {
-            self.go_on(&db, &disk, expected)?;
-        }
-        disk.power_off();
-        drop(db);
-        let settled = &Expected { settled: Some(revision), ..*expected };
-        if let Some(again) = again {
-            // What readers have seen is durable, whatever the first recovery was given.
-            let seed = self.random.number();
-            self.recover(again.crash(seed), settled, DEPTH_MAX)?;
-            self.recover(again, settled, DEPTH_MAX)?;
-        }
-        if let Some(trace) = trace {
-            // A disk that a kill left may lose more while it is recovered; a settled one may not.
-            let settled = if expected.settled.is_some() || depth == 0 { settled } else { expected };
-            let mut images = CrashImages::new(&trace);
-            while images.advance().is_some() {
-                if self.random.percent(40) {
-                    let seed = self.random.number();
-                    self.recover(images.image(seed), settled, depth + 1)?;
-                }
-            }
-        }
-        Ok(revision)
-    }
-
-    /// A recovered disk takes commits, and keeps them.
-    fn go_on(&mut self, db: &Db, disk: &SimDisk, expected: &Expected<'_>) -> Result<()> {
-        let bucket = b"after-the-cut";
-        let id = db.begin_write()?.id().0;
-        db.update(|txn| txn.create_bucket_if_missing(bucket)?.put("key", id.to_be_bytes()))?;
-        if self.random.percent(50) {
-            db.checkpoint()?;
-        }
-        let left = disk.crash(self.random.number());
-        let db = Db::open_on(Arc::new(left.clone()), "/db", self.options.clone());
-        let db = Guarded::new(db?);
-        assert_sound(&db)?;
-        let view = db.begin_read()?;
-        assert_eq!(view.id().0, id, "a commit after the recovery is lost");
-        let mut root = Tree::clone(&expected.versions[id as usize - 1].root);
-        let mut tree = Tree::default();
-        let bytes = Arc::from(&id.to_be_bytes()[..]);
-        let entry = super::reference::Entry::Value { bytes, expires_at: 0 };
-        tree.entries.insert(b"key".to_vec(), entry);
-        root.entries.insert(bucket.to_vec(), super::reference::Entry::Bucket(Arc::new(tree)));
-        let now = Now { earliest: left.now_ms(), latest: expected.latest_ms.max(left.now_ms()) };
-        assert_same(&view, &root, now)?;
-        left.power_off();
         Ok(())
     }
 }

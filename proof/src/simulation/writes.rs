@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bristlecone::{BucketMut, Error, ErrorKind, Result, WriteTxn};
+use bristlecone::{BucketMut, ErrorKind, Result, WriteTxn};
 
 use super::random::Random;
-use super::reads::{Reading, some_key};
+use super::reads::{Reading, expect, some_key};
 use super::reference::{Entry, Now, Tree};
 use super::shape::Shape;
 
@@ -38,7 +38,7 @@ impl Writing<'_> {
             }
             (0, true) => {
                 let error = txn.create_bucket(&name).expect_err("it exists");
-                assert!(matches!(error.kind(), ErrorKind::BucketExists { .. }), "{error}");
+                expect(matches!(error.kind(), ErrorKind::BucketExists { .. }), error)?;
             }
             (1, true) => {
                 txn.drop_bucket(&name)?;
@@ -46,8 +46,9 @@ impl Writing<'_> {
             }
             (1, false) => {
                 let error = txn.drop_bucket(&name).expect_err("it is missing");
-                assert!(error.is_bucket_not_found(), "{error}");
-                assert!(txn.bucket_mut(&name).is_err_and(|error| error.is_bucket_not_found()));
+                expect(error.is_bucket_not_found(), error)?;
+                let error = txn.bucket_mut(&name).expect_err("it is missing");
+                expect(error.is_bucket_not_found(), error)?;
             }
             (2, true) => {
                 let mut bucket = txn.bucket_mut(&name)?;
@@ -261,9 +262,4 @@ impl Writing<'_> {
 fn expect_is_a_bucket(done: Result<()>) -> Result<()> {
     let error = done.expect_err("a bucket is not a value");
     expect(matches!(error.kind(), ErrorKind::IsABucket { .. }), error)
-}
-
-/// An error that was expected is none; another one is the caller's to judge.
-fn expect(expected: bool, error: Error) -> Result<()> {
-    if expected { Ok(()) } else { Err(error) }
 }

@@ -17,7 +17,8 @@ pub(super) const EXIT_CODES: &str = "Exit codes:\n  \
     2  the arguments cannot be\n  \
     3  the database, or the file to import, is open elsewhere\n  \
     4  the database, or the file to import, is damaged\n  \
-    5  any other failure";
+    5  any other failure\n  \
+    75 the data file was cut by another program, or its device failed, while it was read";
 
 /// An exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

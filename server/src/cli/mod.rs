@@ -71,6 +71,9 @@ enum Command {
 /// Runs the command that the arguments of this process ask for.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Err(error) = bristlecone::exit_on_map_failure() {
+        eprintln!("bristlecone: no handler for failures of the map: {error}");
+    }
     let result = match Arguments::parse().command {
         Command::ImportBolt(arguments) => import::run(&arguments),
         Command::Buckets(arguments) => buckets::run(&arguments),

@@ -183,6 +183,30 @@ impl Content {
         }
     }
 
+    /// Shows the device's bytes again where nothing is pending; true if something may differ.
+    pub(super) fn forget_cached(&mut self, bytes: u64) -> bool {
+        if !self.lost {
+            return false;
+        }
+        let chunks = bytes.min(self.cached.len()).div_ceil(CHUNK_BYTES as u64) as usize;
+        for index in 0..chunks {
+            let pending = self.pending.get(&index).into_iter().flatten();
+            let pending = pending.fold(0, |sectors, version| sectors | version.sectors);
+            if pending == 0 {
+                self.cached.put(index, self.stable.chunk(index).cloned());
+                continue;
+            }
+            let stable = *self.stable.chunk_bytes(index);
+            let target = self.cached.chunk_mut(index);
+            for sector in (0..CHUNK_SECTORS).filter(|sector| pending & (1 << sector) == 0) {
+                copy_sector(target, &stable, sector);
+            }
+        }
+        // The device may hold more than what a pending cut leaves.
+        self.cached.set_len(self.cached.len());
+        true
+    }
+
     /// Flips the bits of `mask` in one byte, wherever it is kept.
     pub(super) fn corrupt(&mut self, offset: u64, mask: u8) {
         let index = (offset / CHUNK_BYTES as u64) as usize;

@@ -387,8 +387,8 @@ impl File for SimFile {
         self.disk.lock_state().sync(self.node)
     }
 
-    fn forget_cached(&self, _bytes: u64) -> Result<()> {
-        Ok(())
+    fn forget_cached(&self, bytes: u64) -> Result<()> {
+        self.disk.lock_state().forget_cached(self.node, bytes)
     }
 
     fn map(&self, _reserve: usize) -> Result<Option<Region>> {

@@ -48,9 +48,10 @@ impl OpKind {
 pub enum Fault {
     /// It fails and does nothing.
     Refuse(i32),
-    /// It fails half-way. Of a write nothing, some first sectors or all were applied, unsynced. Of
-    /// a sync, each pending sector and entry became durable or was lost: it is shown, counts as
-    /// clean, and no later sync writes it. Any other change was made or not. A read is refused.
+    /// It fails half-way. Of a write nothing, some first sectors or all were applied, unsynced; a
+    /// durable one may also have failed in its sync. Of a sync, each pending sector and entry
+    /// became durable or was lost: it is shown, counts as clean, and no later sync writes it. Any
+    /// other change was made or not. A read is refused.
     Tear(i32),
     /// A sync or durable write returns `Ok` and makes nothing durable. What is pending stays so.
     Lie,

@@ -179,8 +179,14 @@ impl State {
             written = &written[..fits];
             errno = errno.or(Some(ENOSPC));
         }
-        let durable = durable && fault != Some(Fault::Lie) && errno.is_none();
-        self.put(node, offset, written, durable, errno);
+        let done = durable && fault != Some(Fault::Lie) && errno.is_none();
+        self.put(node, offset, written, done, errno);
+        // Where the cache was written and then failed to sync, it counts as clean all the same.
+        if durable && matches!(fault, Some(Fault::Tear(_))) && self.chance.chance(128) {
+            let synced = Synced::Torn(self.chance.next());
+            self.volume.sync_file(node, synced);
+            self.record(&path, node, Action::Sync(synced), errno);
+        }
         errno.map_or(Ok(()), failure)
     }
 
@@ -239,6 +245,17 @@ impl State {
         self.volume.sync_file(node, synced);
         self.record(&path, node, Action::Sync(synced), errno);
         errno.map_or(Ok(()), failure)
+    }
+
+    pub(super) fn forget_cached(&mut self, node: NodeId, bytes: u64) -> Result<()> {
+        if !self.powered {
+            return failure(EIO);
+        }
+        if self.volume.content_mut(node).forget_cached(bytes) {
+            let path = Arc::clone(self.volume.path(node));
+            self.record(&path, node, Action::Forget { bytes }, None);
+        }
+        Ok(())
     }
 
     pub(super) fn corrupt(&mut self, path: &Path, offset: u64, mask: u8) -> Result<()> {

@@ -87,6 +87,11 @@ pub enum Action {
     RemoveFile,
     /// Removed a directory.
     RemoveDir,
+    /// Dropped what was cached of a file's first bytes, after a sync that failed.
+    Forget {
+        /// How many.
+        bytes: u64,
+    },
     /// Flipped bits, in the cache and on the device.
     Corrupt {
         /// Which byte.
@@ -176,6 +181,7 @@ impl Volume {
                     Action::LostWrite { offset, len } => content.extend(offset + len),
                     Action::SetLen(len) => content.set_len(*len),
                     Action::Allocate(len) => content.allocate(*len),
+                    Action::Forget { bytes } => drop(content.forget_cached(*bytes)),
                     Action::Corrupt { offset, mask } => content.corrupt(*offset, *mask),
                     _ => unreachable!("all others were matched above"),
                 }
