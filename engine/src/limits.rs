@@ -23,6 +23,10 @@ pub const TREE_HEIGHT_MAX: usize = 32;
 /// Keys that `get_many` takes through the tree at once.
 pub const GET_MANY_WIDTH: usize = 16;
 
+/// Checkpoints, epochs, transactions, frames and segments have numbers below this one. At a
+/// thousand million a second they last for a century; a file with a higher one is damaged.
+pub const COUNTER_MAX: u64 = 1 << 62;
+
 /// Pages a data file can have: page ids have 31 bits.
 pub const FILE_PAGES_MAX: u32 = (1 << 31) - 1;
 

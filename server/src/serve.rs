@@ -21,6 +21,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -138,6 +139,42 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG_MAX)
 }
 
+/// Serves the requests that come over `stream`, as [`serve`] does with each connection that it
+/// accepts; returns when the connection has ended. Needs a tokio runtime with time.
+///
+/// # Errors
+/// The client broke the connection or the protocol.
+pub async fn serve_stream<S>(
+    router: Router,
+    header_timeout: Duration,
+    stream: S,
+) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connection(&protocol(header_timeout), router, stream).await
+}
+
+/// HTTP/1.1 within its bounds.
+fn protocol(header_timeout: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // Without a timer hyper would ignore the timeout.
+    http.timer(TokioTimer::new());
+    http.header_read_timeout(header_timeout).max_buf_size(HEAD_BYTES_MAX);
+    http
+}
+
+fn connection<S>(
+    http: &http1::Builder,
+    router: Router,
+    stream: S,
+) -> http1::Connection<TokioIo<S>, TowerToHyperService<Router>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
+
 struct Connections {
     router: Router,
     http: http1::Builder,
@@ -147,11 +184,8 @@ struct Connections {
 
 impl Connections {
     fn new(router: Router, header_timeout: Duration) -> Connections {
-        let mut http = http1::Builder::new();
-        // Without a timer hyper would ignore the timeout.
-        http.timer(TokioTimer::new());
-        http.header_read_timeout(header_timeout).max_buf_size(HEAD_BYTES_MAX);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let http = protocol(header_timeout);
         Connections { router, http, graceful: GracefulShutdown::new(), places }
     }
 
@@ -170,8 +204,7 @@ impl Connections {
     fn spawn(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         // Answers are small and written whole; waiting for more would only delay them.
         let _as_it_is = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let connection = connection(&self.http, self.router.clone(), stream);
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             // An error means that the client broke the connection or the protocol.

@@ -58,6 +58,7 @@ fn bodies_that_cannot_be_are_400_413_or_422() {
         ("{\"value\":}", 400, "bad_json"),
         ("{\"value\":1} x", 400, "bad_json"),
         ("[]", 422, "bad_body"),
+        (" [1,2]", 422, "bad_body"),
         ("{}", 422, "bad_body"),
         ("{\"value\":1,\"tll\":1}", 422, "bad_body"),
         ("{\"value\":1,\"ttl\":\"1\"}", 422, "bad_body"),

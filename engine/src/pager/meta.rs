@@ -33,7 +33,7 @@ use crate::codec::{get_u32, get_u64, put_u32, put_u64};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, Lsn, TxnId};
 use crate::io::File;
-use crate::limits::{PAGE_BYTES_MAX, PAGE_BYTES_MIN};
+use crate::limits::{COUNTER_MAX, PAGE_BYTES_MAX, PAGE_BYTES_MIN};
 use crate::mutation::{self, Mutation};
 use crate::page::BucketRecord;
 use crate::wal::Position;
@@ -166,6 +166,11 @@ impl Meta {
     fn validate(&self, slot: usize) -> Result<(), Damage> {
         let wrong =
             |expected: &str, found: String| Err(Damage::Content(expected.to_owned(), found));
+        let counters =
+            [self.checkpoint, self.epoch.0, self.txn.0, self.log.segment, self.log.lsn.0];
+        if let Some(counter) = counters.into_iter().find(|counter| *counter >= COUNTER_MAX) {
+            return wrong("numbers that can be counted up", counter.to_string());
+        }
         if self.slot() != slot {
             let found = format!("checkpoint {} in meta page {slot}", self.checkpoint);
             return wrong("a meta page in its place", found);
@@ -182,6 +187,19 @@ impl Meta {
             Some(directory) => wrong("copy 0, 1 or 2 of a directory", directory.copy.to_string()),
             None => Ok(()),
         }
+    }
+}
+
+impl Meta {
+    /// Refuses an order that no two checkpoints have: what counts them only goes up.
+    fn follow(&self, older: &Meta, path: &Path) -> Result<()> {
+        let counters = |meta: &Meta| [meta.epoch.0, meta.txn.0, meta.file_pages.into()];
+        let (found, before) = (counters(self), counters(older));
+        if found.iter().zip(&before).all(|(found, before)| found >= before) {
+            return Ok(());
+        }
+        let expected = format!("epoch, transaction and pages of at least {before:?}");
+        Err(Error::corrupt(path, self.slot() as u64, expected, format!("{found:?}")))
     }
 }
 
@@ -239,6 +257,7 @@ fn choose(path: &Path, read: ReadMeta<'_>) -> Result<(Meta, Option<Meta>)> {
                 true => (first, second),
                 false => (second, first),
             };
+            newer.follow(&older, path)?;
             Ok((newer, Some(older)))
         }
         (Ok(meta), Ok(_)) => Err(Error::corrupt(
@@ -345,8 +364,13 @@ mod tests {
     fn what_no_checkpoint_writes_is_refused_whatever_the_checksum() {
         let in_arena = PageRef { id: PageId(u32::MAX), crc: 0 };
         let beyond = PageRef { id: PageId(100), crc: 0 };
-        let wrong: [fn(&mut Meta, PageRef); 4] = [
+        let wrong: [fn(&mut Meta, PageRef); 9] = [
             |meta, _| meta.checkpoint = 8,
+            |meta, _| meta.checkpoint = u64::MAX,
+            |meta, _| meta.epoch = Epoch(u64::MAX),
+            |meta, _| meta.txn = TxnId(COUNTER_MAX),
+            |meta, _| meta.log.segment = u64::MAX,
+            |meta, _| meta.log.lsn = Lsn(u64::MAX),
             |meta, _| meta.file_pages = 7,
             |meta, root| meta.buckets.root = root,
             |meta, _| meta.directories[0].copy = 3,
@@ -359,6 +383,23 @@ mod tests {
             }
         }
         assert!(Meta::decode(&meta().encode(), 0).is_err(), "it belongs in the other page");
+    }
+
+    #[test]
+    fn two_meta_pages_follow_each_other() {
+        let (older, path) = (meta(), Path::new("data"));
+        let newer = Meta { checkpoint: 8, epoch: Epoch(13), file_pages: 101, ..meta() };
+        assert!(newer.follow(&older, path).is_ok() && older.follow(&older, path).is_ok());
+        let wrong: [fn(&mut Meta); 3] = [
+            |meta| meta.epoch = Epoch(11),
+            |meta| meta.txn = TxnId(8),
+            |meta| meta.file_pages = 99,
+        ];
+        for change in wrong {
+            let mut meta = newer.clone();
+            change(&mut meta);
+            assert!(meta.follow(&older, path).is_err_and(|error| error.is_corrupt()));
+        }
     }
 
     #[test]

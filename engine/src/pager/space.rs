@@ -25,8 +25,8 @@ use super::arena::Retired;
 use super::memory::PageMemory;
 use super::meta::Meta;
 use super::space_pages::{
-    COPIES, DirectoryRef, Geometry, GroupEntry, encode_bitmap, encode_directory, read_bitmap,
-    read_entries,
+    COPIES, DirectoryRef, Geometry, GroupEntry, encode_bitmap, encode_directory, read_entries,
+    read_older_bitmap, read_sound_bitmap,
 };
 
 /// Adjoining free pages.
@@ -163,6 +163,10 @@ impl SpaceMap {
             let before = from.saturating_sub(start).min(geometry.group_pages()).max(fixed);
             let after = (to - start).min(geometry.group_pages());
             self.entries[index as usize].free += after.saturating_sub(before);
+            if let Some(group) = self.groups.get_mut(&index) {
+                // Its directory tells the free pages, also when none of them is taken.
+                group.dirty = true;
+            }
         }
         if let Some(extent) = self.grown_extent(from, to) {
             self.extents.push(extent);
@@ -218,11 +222,11 @@ impl SpaceMap {
             }
             self.load(memory, retired.id.0 + retired.count - 1)?;
         }
+        self.verify_freed(memory, freed)?;
         for retired in freed {
             for page in retired.id.0..retired.id.0 + retired.count {
                 let (index, bit) = (page / group_pages, page % group_pages);
                 let group = self.groups.get_mut(&index).expect("invariant: just loaded");
-                assert!(is_set(&group.current, bit), "page {page} is freed twice");
                 if !mutation::is(Mutation::FreedPageLost) {
                     clear(&mut group.current, bit);
                 }
@@ -234,6 +238,26 @@ impl SpaceMap {
         }
         self.release_held(readers);
         Ok(())
+    }
+
+    /// Refuses to free a page twice, one that is free already, or a fixed one: only a damaged file
+    /// refers to such pages. The groups of all pages are loaded.
+    fn verify_freed(&self, memory: &PageMemory, freed: &[Retired]) -> Result<()> {
+        let mut runs: Vec<Range<u32>> =
+            freed.iter().map(|retired| retired.id.0..retired.id.0 + retired.count).collect();
+        runs.sort_unstable_by_key(|run| run.start);
+        let twice = runs.windows(2).find(|pair| pair[0].end > pair[1].start);
+        let group_pages = self.geometry().group_pages();
+        let is_used = |page: u32| {
+            let group = self.groups.get(&(page / group_pages));
+            let is_set = group.is_some_and(|group| is_set(&group.current, page % group_pages));
+            is_set && !self.is_fixed(page)
+        };
+        let unused = || runs.iter().cloned().flatten().find(|page| !is_used(*page));
+        let wrong = twice.map(|pair| pair[1].start).or_else(unused);
+        let (expected, found) = ("a page in use", "one that is freed twice, free or fixed");
+        wrong
+            .map_or(Ok(()), |page| Err(Error::corrupt(memory.path(), page.into(), expected, found)))
     }
 
     fn release_held(&mut self, readers: &[Epoch]) {
@@ -350,10 +374,10 @@ impl SpaceMap {
             let expected = format!("a page below {}", self.file_pages);
             return Err(Error::corrupt(memory.path(), u64::from(page), expected, page.to_string()));
         };
-        let current = read_bitmap(memory, index, entry)?;
+        let current = read_sound_bitmap(memory, self.file_pages, index, entry)?;
         let as_known = |entries: &[GroupEntry]| match entries.get(index as usize) {
             Some(known) if *known == entry => current.clone(),
-            Some(known) => read_bitmap(memory, index, *known).unwrap_or_default(),
+            Some(known) => read_older_bitmap(memory, self.file_pages, index, *known),
             None => vec![0; current.len()],
         };
         let metas = [as_known(&self.meta_entries[0]), as_known(&self.meta_entries[1])];
@@ -565,6 +589,31 @@ mod tests {
     }
 
     #[test]
+    fn only_a_page_in_use_is_freed_and_only_once() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 4).unwrap();
+        rig.begin(&[], &[]);
+        rig.take(2, true).unwrap();
+        let retired = |page: u32, count: u32| {
+            let epochs = (Epoch(0), Epoch(1));
+            Retired { id: PageId(page), count, born: epochs.0, freed: epochs.1 }
+        };
+        for freed in [
+            vec![retired(8, 1), retired(8, 1)],
+            vec![retired(9, 1), retired(8, 2)],
+            vec![retired(11, 1)],
+            vec![retired(9, 2)],
+            vec![retired(7, 1)],
+            vec![retired(12, 1)],
+        ] {
+            let refused = rig.map.begin(&rig.memory, &freed, &[]);
+            assert!(refused.is_err_and(|error| error.is_corrupt()), "{freed:?}");
+        }
+        assert_eq!(rig.map.free_pages(), 2);
+        rig.begin(&[(8, 1), (9, 1)], &[]);
+    }
+
+    #[test]
     fn a_freed_page_is_not_reused_while_either_meta_reaches_it() {
         for reopen in [false, true] {
             let mut rig = Rig::new();
@@ -628,6 +677,17 @@ mod tests {
     }
 
     #[test]
+    fn growth_of_which_nothing_is_taken_is_told_too() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 10).unwrap();
+        rig.checkpoint();
+        rig.reopen();
+        assert_eq!(rig.map.free_pages(), 10);
+        rig.begin(&[], &[]);
+        assert_eq!(rig.take(10, true), Some(Extent { start: 8, count: 10 }));
+    }
+
+    #[test]
     fn growth_into_a_new_group_keeps_its_fixed_pages() {
         let mut rig = Rig::new();
         let group_pages = Geometry::new(PAGE_BYTES).group_pages();
@@ -662,6 +722,29 @@ mod tests {
         rig.reopen();
         rig.begin(&[], &[]);
         assert_eq!(rig.take(run, true), Some(long));
+    }
+
+    #[test]
+    fn a_bitmap_that_no_checkpoint_writes_is_refused_whatever_the_checksum() {
+        // A fixed page that is free, a page beyond the end in use, one page more in use than told.
+        for bit in [1, 18, 9] {
+            let mut rig = Rig::new();
+            rig.map.grow(&rig.memory, 10).unwrap();
+            rig.begin(&[], &[]);
+            rig.take(1, true).unwrap();
+            rig.checkpoint();
+            rig.reopen();
+            let page = Geometry::new(PAGE_BYTES).bitmap_page(0, rig.map.entries[0].copy);
+            let at = u64::from(page) * PAGE_BYTES as u64;
+            let mut bytes = vec![0; PAGE_BYTES];
+            rig.memory.file().read_at(&mut bytes, at).unwrap();
+            bytes[64 + bit / 8] ^= 1 << (bit % 8);
+            rig.memory.file().write_at(&bytes, at).unwrap();
+            rig.map.entries[0].crc = crc32fast::hash(&bytes);
+            let refused = rig.map.take(&rig.memory, 1, true);
+            let error = refused.expect_err("no such bitmap");
+            assert!(error.is_corrupt(), "bit {bit}: {error}");
+        }
     }
 
     #[test]

@@ -142,12 +142,58 @@ pub(super) fn encode_bitmap(words: &[u64], index: u32, epoch: Epoch, page_bytes:
 }
 
 /// The bitmap of a group, verified.
-pub(super) fn read_bitmap(memory: &PageMemory, group: u32, entry: GroupEntry) -> Result<Vec<u64>> {
+fn read_bitmap(memory: &PageMemory, group: u32, entry: GroupEntry) -> Result<Vec<u64>> {
     let geometry = Geometry::new(memory.page_bytes());
     let page = geometry.bitmap_page(group, entry.copy);
     let bytes = read_fixed(memory, page, entry.crc, PageKind::SpaceBitmap as u8, group)?;
     let words = bytes[CONTENT_AT..].as_chunks::<8>().0;
     Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+}
+
+/// The same, of the map that is gone on with. Refuses one that would hand out fixed pages or pages
+/// beyond the end of the file, or that has not as many free pages as its directory says.
+pub(super) fn read_sound_bitmap(
+    memory: &PageMemory,
+    file_pages: u32,
+    group: u32,
+    entry: GroupEntry,
+) -> Result<Vec<u64>> {
+    let bitmap = read_bitmap(memory, group, entry)?;
+    let geometry = Geometry::new(memory.page_bytes());
+    let pages = file_pages.saturating_sub(group * geometry.group_pages());
+    let pages = pages.min(geometry.group_pages());
+    let fixed = geometry.fixed_pages(group);
+    let used: u32 = bitmap.iter().map(|word| word.count_ones()).sum();
+    // There are at most 51 fixed pages, and 64 pages to a word.
+    let fixed_used = bitmap.first().is_some_and(|word| word.trailing_ones() >= fixed.min(pages));
+    let (last, within) = (pages as usize / 64, pages % 64);
+    let clear_beyond = bitmap.get(last).is_none_or(|word| word >> within == 0)
+        && bitmap.iter().skip(last + 1).all(|word| *word == 0);
+    if fixed_used && clear_beyond && used.checked_add(entry.free) == Some(pages) {
+        return Ok(bitmap);
+    }
+    let expected = format!("a bitmap with {} of {pages} pages free, no fixed one", entry.free);
+    let page = u64::from(geometry.bitmap_page(group, entry.copy));
+    Err(Error::corrupt(memory.path(), page, expected, format!("{used} pages in use")))
+}
+
+/// The bitmap of a group as the older meta page knows it; one that cannot be read says of no page
+/// that it is in use. The older file is no longer, so nothing beyond the end is in use either.
+pub(super) fn read_older_bitmap(
+    memory: &PageMemory,
+    file_pages: u32,
+    group: u32,
+    entry: GroupEntry,
+) -> Vec<u64> {
+    let mut bitmap = read_bitmap(memory, group, entry).unwrap_or_default();
+    let group_pages = Geometry::new(memory.page_bytes()).group_pages();
+    let pages = file_pages.saturating_sub(group * group_pages).min(group_pages);
+    let (last, within) = (pages as usize / 64, pages % 64);
+    if let Some(word) = bitmap.get_mut(last) {
+        *word &= (1 << within) - 1;
+    }
+    bitmap.iter_mut().skip(last + 1).for_each(|word| *word = 0);
+    bitmap
 }
 
 /// The entries of all groups of a file, verified: `directories` are those its meta page names.

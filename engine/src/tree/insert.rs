@@ -41,7 +41,8 @@ pub(crate) fn insert<P: PagesMut>(
             Err(index) => leaf.insert(index, entry),
         };
         if fits || split_leaf(pages, tree, &path, place, entry)? {
-            tree.entries += u64::from(replaced.is_none());
+            // As with removals: a damaged record can hold any number.
+            tree.entries = tree.entries.saturating_add(u64::from(replaced.is_none()));
             return Ok(replaced);
         }
     }

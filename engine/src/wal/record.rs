@@ -50,7 +50,7 @@ use std::fmt;
 
 use crate::codec::{crc32, get_u32, get_u64, put_u32, put_u64};
 use crate::ids::Lsn;
-use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX};
+use crate::limits::{COUNTER_MAX, WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX};
 use crate::mutation::{self, Mutation};
 
 /// Length of the header in front of a frame's payload.
@@ -129,11 +129,15 @@ impl SegmentHeader {
         }
         let mut database_id = [0; 16];
         database_id.copy_from_slice(&block[16..32]);
+        let (number, first_lsn) = (get_u64(block, 32), Lsn(get_u64(block, 48)));
+        if number >= COUNTER_MAX || first_lsn.0 >= COUNTER_MAX {
+            return FoundHeader::Invalid;
+        }
         FoundHeader::Valid(SegmentHeader {
             database_id,
-            number: get_u64(block, 32),
+            number,
             salt: get_u64(block, 40),
-            first_lsn: Lsn(get_u64(block, 48)),
+            first_lsn,
             bytes: get_u64(block, 56),
         })
     }
@@ -368,6 +372,17 @@ mod tests {
         let crc = segment_crc(&block);
         put_u32(&mut block, 12, crc);
         assert_eq!(SegmentHeader::decode(&block), FoundHeader::Version(2));
+    }
+
+    #[test]
+    fn a_header_with_a_number_that_cannot_be_counted_up_is_refused() {
+        let mut block = vec![0; WAL_BLOCK_BYTES];
+        let number = SegmentHeader { number: u64::MAX, ..HEADER };
+        let first_lsn = SegmentHeader { first_lsn: Lsn(COUNTER_MAX), ..HEADER };
+        for header in [number, first_lsn] {
+            header.encode(&mut block);
+            assert_eq!(SegmentHeader::decode(&block), FoundHeader::Invalid);
+        }
     }
 
     /// Writes `records` in frames of `frame_max` bytes and reads them back.

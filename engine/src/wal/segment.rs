@@ -33,7 +33,8 @@ use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::io::{File, Host, OpenMode, Region};
 use crate::limits::{
-    WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_FIRST, WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
+    COUNTER_MAX, WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_FIRST, WAL_SEGMENT_BYTES_MAX,
+    WAL_SEGMENT_BYTES_MIN,
 };
 use crate::mutation::{self, Mutation};
 
@@ -173,7 +174,11 @@ pub(super) fn list(host: &dyn Host, dir: &Path) -> Result<Listing> {
                 _ => (None, false),
             };
         let Some(number) = number else { continue };
-        listing.next_file = listing.next_file.max(number.saturating_add(1));
+        if number >= COUNTER_MAX {
+            let expected = "a number that can be counted up in the name of a segment";
+            return Err(Error::corrupt(&dir.join(name), 0, expected, format!("{number:x}")));
+        }
+        listing.next_file = listing.next_file.max(number + 1);
         match finished {
             true => listing.segments.push((number, dir.join(name))),
             false => listing.unfinished.push(dir.join(name)),

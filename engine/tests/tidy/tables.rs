@@ -43,9 +43,22 @@ const PROOF: Layers = &[
     &["main"],
 ];
 
+const HOSTILE: Layers = &[
+    &["answers", "bolt_image", "input", "json", "wire"],
+    &["patch"],
+    &["content", "mend"],
+    &["api", "images"],
+    &["bolt_file", "data_file", "http_request", "json_body", "log", "operations"],
+    &["lib"],
+];
+
 /// The crates whose `src` has layers: folder, name of the table above, table.
-pub(crate) const LAYERED: &[(&str, &str, Layers)] =
-    &[("engine", "ENGINE", ENGINE), ("server", "SERVER", SERVER), ("proof", "PROOF", PROOF)];
+pub(crate) const LAYERED: &[(&str, &str, Layers)] = &[
+    ("engine", "ENGINE", ENGINE),
+    ("server", "SERVER", SERVER),
+    ("proof", "PROOF", PROOF),
+    ("hostile", "HOSTILE", HOSTILE),
+];
 
 /// The crate whose modules `ARCHITECTURE.md` must name.
 pub(crate) const ARCHITECTURE_LAYERS: Layers = ENGINE;

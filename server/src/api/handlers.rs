@@ -55,6 +55,11 @@ pub(super) async fn write(
     Parameters::of(&uri, &[])?;
     let body = body::read(body).await?;
     let Put { value, ttl } = serde_json::from_slice(&body).map_err(|error| bad_body(&error))?;
+    // An array of the members would do for serde.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let detail = "expected {\"value\": any JSON, \"ttl\": seconds}, found an array";
+        return Err(Problem::unprocessable("bad_body", detail));
+    }
     if value.get().len() > VALUE_BYTES_MAX {
         return Err(Problem::too_large("value_too_large", VALUE_BYTES_MAX));
     }

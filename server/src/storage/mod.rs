@@ -35,11 +35,16 @@ impl Storage {
     /// # Errors
     /// Those of [`Db::open`].
     pub fn open(dir: &Path) -> Result<Storage> {
-        let db = Options::new().open(dir)?;
+        Ok(Storage::of(Options::new().open(dir)?))
+    }
+
+    /// The same over a database that is open already.
+    #[must_use]
+    pub fn of(db: Db) -> Storage {
         // Asked once: sizes are counted under locks that a checkpoint holds for long. A page is at
         // most 32 KiB, so its size fits any integer.
         let key_bytes_max = bristlecone::limits::key_bytes_max(db.stats().page_bytes as usize);
-        Ok(Storage { db, key_bytes_max })
+        Storage { db, key_bytes_max }
     }
 
     /// Longest key and name, in bytes.

@@ -1,0 +1,5 @@
+//! Hostile bytes in a log: see the module of the same name in `hostile/`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bristlecone_hostile::log::run(bytes));
