@@ -163,6 +163,14 @@ pub const RIGS: &[Rig] = &[
         run: syscalls::failures,
     },
     Rig {
+        name: "interruptions",
+        fault: "a signal interrupts a system call that changes a file",
+        behaviour: "the call is made again, and nobody notices",
+        unit: "signals",
+        cases: [32, 1_000, 2_000],
+        run: syscalls::interruptions,
+    },
+    Rig {
         name: "fsyncgate",
         fault: "a sync fails and the next succeeds, though the kernel dropped the data",
         behaviour: "nothing is acknowledged after it; what was acknowledged before is there",

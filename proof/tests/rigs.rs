@@ -52,6 +52,7 @@ rigs! {
     power_cuts_on_a_lying_disk_lose_commits: "power-cuts-lying", 2;
     kills_at_system_calls_lose_nothing_that_was_acknowledged: "kills-at-syscalls", 24;
     nothing_is_acknowledged_after_a_failed_sync: "sync-failures", 24;
+    a_call_that_is_interrupted_is_made_again: "interruptions", 8;
     a_sync_that_fails_once_is_not_believed_later: "fsyncgate", 1;
     a_full_file_system_refuses_writes_and_takes_them_again: "full-file-system", 20;
     where_nothing_may_be_written_nothing_is_damaged: "read-only", 12;

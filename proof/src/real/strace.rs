@@ -90,7 +90,9 @@ fn acknowledged_after_failure(log: &str) -> Option<&str> {
         let sync = matches!(name(line), Some("fsync" | "fdatasync"));
         // Of files that hold commits, by the name they have then; others are made anew.
         let of_commits = line.contains(".wal>") || line.contains("/data>");
-        failed |= sync && of_commits && line.contains(" = -1 ") && line.ends_with("(INJECTED)");
+        // One that was interrupted is made again.
+        let fails = line.contains(" = -1 ") && !line.contains(" EINTR ");
+        failed |= sync && of_commits && fails && line.ends_with("(INJECTED)");
         failed &= !line.contains("\"opened ");
         if failed && line.contains("\"acknowledged ") {
             return Some(line);

@@ -25,6 +25,8 @@ struct Site {
     call: &'static str,
     how: String,
     killed: bool,
+    /// True where the history must come to its end all the same.
+    harmless: bool,
 }
 
 impl Site {
@@ -40,7 +42,7 @@ pub(crate) fn kills(plan: &Plan) -> Evidence {
         for (call, count) in CALLS.into_iter().zip(counts) {
             for index in 1..=count {
                 let how = format!("signal=KILL:when={index}");
-                sites.push(Site { seed, call, how, killed: false });
+                sites.push(Site { seed, call, how, killed: false, harmless: false });
             }
         }
         sites
@@ -50,8 +52,8 @@ pub(crate) fn kills(plan: &Plan) -> Evidence {
 /// Each sync and each write fails, once and from then on; or all syncs lie, and a kill follows.
 pub(crate) fn failures(plan: &Plan) -> Evidence {
     run(plan, |seed, counts| {
-        let lie = Site { seed, call: "fdatasync,fsync", how: "retval=0".to_owned(), killed: true };
-        let mut sites = vec![lie];
+        let (call, how) = ("fdatasync,fsync", "retval=0".to_owned());
+        let mut sites = vec![Site { seed, call, how, killed: true, harmless: false }];
         for (call, count) in CALLS.into_iter().zip(counts) {
             let outcomes: &[&str] = match call {
                 "fdatasync" | "fsync" | "rename" | "mkdir" => &["error=EIO", "error=ENOSPC"],
@@ -65,8 +67,25 @@ pub(crate) fn failures(plan: &Plan) -> Evidence {
                 for index in 1..=count {
                     for forever in ["", "+"] {
                         let how = format!("{outcome}:when={index}{forever}");
-                        sites.push(Site { seed, call, how, killed: false });
+                        sites.push(Site { seed, call, how, killed: false, harmless: false });
                     }
+                }
+            }
+        }
+        sites
+    })
+}
+
+/// A signal comes in the middle of each call: it is made again.
+pub(crate) fn interruptions(plan: &Plan) -> Evidence {
+    run(plan, |seed, counts| {
+        let mut sites = Vec::new();
+        for (call, count) in CALLS.into_iter().zip(counts) {
+            // The kernel completes the other calls, and those of the loader come first.
+            if matches!(call, "pwrite64" | "fdatasync" | "fsync" | "fallocate" | "ftruncate") {
+                for index in 1..=count {
+                    let how = format!("error=EINTR:when={index}");
+                    sites.push(Site { seed, call, how, killed: false, harmless: true });
                 }
             }
         }
@@ -112,6 +131,9 @@ fn run_one(plan: &Plan, site: &Site, counts: &Counts) -> Result<(), String> {
     told.check_end()?;
     if site.how.starts_with("signal") && told.status.success() {
         return Err("the worker was not killed".to_owned());
+    }
+    if site.harmless && !told.status.success() {
+        return Err(format!("an interruption ended the worker: {:?}", told.lines.last()));
     }
     let mut oracle = Oracle::new(&orders);
     oracle.hear(&told).map_err(end)?;
