@@ -153,7 +153,8 @@ fn make_tables(check: bool) -> Result<bool, String> {
         *record = read_record(&Path::new(RECORDS).join(format!("{}.json", tier.name())))?;
     }
     let document = std::fs::read_to_string(DOCUMENT).map_err(|error| error.to_string())?;
-    let filled = tables::fill(&document, &records)?;
+    let fuzz = read_if_there(&Path::new(RECORDS).join("fuzz.jsonl"))?.unwrap_or_default();
+    let filled = tables::fill(&document, &records, &fuzz)?;
     if check {
         if filled != document {
             println!("{DOCUMENT}: expected the tables of {RECORDS}, found others");
@@ -165,11 +166,14 @@ fn make_tables(check: bool) -> Result<bool, String> {
 }
 
 fn read_record(file: &Path) -> Result<Option<Record>, String> {
+    let text = read_if_there(file)?;
+    let record = text.map(|text| serde_json::from_str(&text)).transpose();
+    record.map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn read_if_there(file: &Path) -> Result<Option<String>, String> {
     match std::fs::read_to_string(file) {
-        Ok(text) => {
-            let record = serde_json::from_str(&text);
-            record.map(Some).map_err(|error| format!("{}: {error}", file.display()))
-        }
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("{}: {error}", file.display())),
     }

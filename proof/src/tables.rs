@@ -4,18 +4,22 @@
 
 use std::fmt::Write as _;
 
+use serde::Deserialize;
+
 use crate::record::{Evidence, Record};
 use crate::rig::Tier;
 use crate::rigs::RIGS;
 
-/// Puts the tables of these records, the shortest tier first, into a document.
+/// Puts the tables of these records, the shortest tier first, and of the lines that `fuzz/run`
+/// wrote, into a document.
 ///
 /// # Errors
 ///
-/// When a place for a table is missing or has no end.
-pub fn fill(document: &str, records: &[Option<Record>; 3]) -> Result<String, String> {
+/// When a place for a table is missing or has no end, or a line of `fuzz` is of another shape.
+pub fn fill(document: &str, records: &[Option<Record>; 3], fuzz: &str) -> Result<String, String> {
     let document = replace(document, "faults", &faults(records))?;
     let document = replace(&document, "bugs", &bugs(records))?;
+    let document = replace(&document, "fuzzing", &fuzzing(fuzz)?)?;
     replace(&document, "runs", &runs(records))
 }
 
@@ -101,6 +105,36 @@ fn runs(records: &[Option<Record>; 3]) -> String {
     table
 }
 
+/// What `fuzz/run` writes of each run.
+#[derive(Deserialize)]
+struct Fuzzed {
+    target: String,
+    executions: u64,
+    seconds: u64,
+    seeds: u64,
+    corpus: u64,
+    commit: String,
+    findings: u64,
+}
+
+fn fuzzing(lines: &str) -> Result<String, String> {
+    let mut table = String::from(
+        "| target | executions | minutes | corpus here and in all | commit | findings |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for line in lines.lines() {
+        let run: Fuzzed = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
+        let Fuzzed { target, executions, seconds, seeds, corpus, commit, findings } = run;
+        let (executions, minutes) = (grouped(executions), seconds / 60);
+        writeln!(
+            table,
+            "| `{target}` | {executions} | {minutes} | {seeds}, {corpus} | `{commit}` | {findings} |",
+        )
+        .expect("a string takes text");
+    }
+    Ok(table)
+}
+
 /// A number with commas between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -129,10 +163,10 @@ mod tests {
         let places = |name: &str| {
             format!("<!-- {name}: made by proof tables -->\nwhat was there\n<!-- end -->\n")
         };
-        let document = format!("a\n{}b\n{}c\n{}", places("faults"), places("bugs"), places("runs"));
-        let filled = fill(&document, &[None, None, None]).expect("all places are there");
+        let document = ["faults", "bugs", "fuzzing", "runs"].map(places).concat();
+        let filled = fill(&document, &[None, None, None], "").expect("all places are there");
         assert!(!filled.contains("what was there") && filled.contains("crash-images"), "{filled}");
-        assert_eq!(fill(&filled, &[None, None, None]), Ok(filled));
-        assert!(fill("nothing", &[None, None, None]).is_err());
+        assert_eq!(fill(&filled, &[None, None, None], ""), Ok(filled));
+        assert!(fill("nothing", &[None, None, None], "").is_err());
     }
 }
