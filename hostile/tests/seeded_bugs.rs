@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use bristlecone::mutation::{self, Mutation};
 use bristlecone_hostile::{data_file, log, operations};
 
-const TARGETS: [(&str, fn(&[u8])); 3] =
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 3] =
     [("operations", operations::run), ("data_file", data_file::run), ("log", log::run)];
 
 /// So many are caught by the files there are.

@@ -128,7 +128,8 @@ fn fuzzing(lines: &str) -> Result<String, String> {
         let (executions, minutes) = (grouped(executions), seconds / 60);
         writeln!(
             table,
-            "| `{target}` | {executions} | {minutes} | {seeds}, {corpus} | `{commit}` | {findings} |",
+            "| `{target}` | {executions} | {minutes} | {seeds}, {corpus} | `{commit}` \
+             | {findings} |",
         )
         .expect("a string takes text");
     }
