@@ -23,6 +23,8 @@ use crate::simulation::random::Random;
 const KILLS: u64 = 40;
 /// One of so many stores is on the disk of the rig's directory, the others are in memory.
 const ON_DISK: u64 = 8;
+/// So often a new store is begun, so that some kills hit its making.
+pub(crate) const NEW_PERCENT: usize = 10;
 /// What the rig must see in an engine that has it.
 const BUG: Mutation = Mutation::AcknowledgedBeforeSync;
 const KILLS_WITH_BUG: u64 = 400;
@@ -65,10 +67,14 @@ fn kills(plan: &Plan) -> Evidence {
             0 => places::on_disk(plan)?,
             _ => places::in_memory(plan)?,
         };
-        let orders = Orders::varied(dir.path().join("db"), seed);
+        let mut orders = Orders::varied(dir.path().join("db"), seed);
         let mut oracle = Oracle::new(&orders);
         let mut random = Random::new(seed);
         for life in 0..KILLS.min(plan.cases) {
+            if random.percent(NEW_PERCENT) {
+                orders.dir = dir.path().join(format!("db {life}"));
+                oracle = Oracle::new(&orders);
+            }
             kill_once(plan, &orders, &mut oracle, &mut random, counts)
                 .map_err(|error| format!("kill {life}: {error}"))?;
             counts.cases(1);

@@ -15,8 +15,8 @@ use crate::rig::{Counts, Plan, each, seeds};
 
 const GROUP_BYTES: u64 = 64 << 20;
 /// Values so large, and so many commits, that the store is larger than the group's memory.
-const SCALE: usize = 300;
-const COMMITS: u64 = 250;
+const SCALE: usize = 60;
+const COMMITS: u64 = 700;
 /// Commits of the history whose allocations fail, and its seed.
 const FEW_COMMITS: u64 = 25;
 const SEED: u64 = 3;

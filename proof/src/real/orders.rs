@@ -7,6 +7,9 @@ use bristlecone::Options;
 
 use crate::simulation::random::Random;
 
+/// Memory for changes, however large the values are.
+const MEMORY_MAX: u64 = 16 << 20;
+
 /// What a worker does.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Orders {
@@ -27,7 +30,7 @@ pub struct Orders {
     /// Without a map of the data file.
     #[arg(long)]
     pub pread: bool,
-    /// How much larger than usual the values are.
+    /// How much larger than usual the values are, and how many more the keys.
     #[arg(long, default_value_t = 1)]
     pub scale: usize,
     /// The allocation that fails, the first being 1.
@@ -94,8 +97,8 @@ impl Orders {
         Options::new()
             .page_bytes(random.pick(&[4 << 10, 4 << 10, 8 << 10]))
             .checkpoint_log_bytes(random.pick(&[4 << 10, 16 << 10, 64 << 10]) * scale)
-            .checkpoint_memory_bytes(random.pick(&[64 << 10, 1 << 20]) * scale)
-            .memory_bytes_max(random.pick(&[256 << 10, 4 << 20]) * scale)
+            .checkpoint_memory_bytes(MEMORY_MAX.min(random.pick(&[64 << 10, 1 << 20]) * scale))
+            .memory_bytes_max(MEMORY_MAX.min(random.pick(&[256 << 10, 4 << 20]) * scale))
             .wal_segment_bytes_max(random.pick(&[16 << 10, 32 << 10, 128 << 10]) * scale)
             .checkpoint_interval(Duration::from_millis(random.pick(&[5, 60_000])))
             .buffered_delay(Duration::from_millis(random.pick(&[0, 1, 10])))

@@ -15,7 +15,7 @@ use std::fs::File;
 use bristlecone::MAP_FAILURE_EXIT_CODE;
 
 use super::kernel;
-use super::kills::short_time;
+use super::kills::{NEW_PERCENT, short_time};
 use super::mounts::{Image, Kind, lacks};
 use super::oracle::Oracle;
 use super::orders::Orders;
@@ -111,6 +111,10 @@ impl Machine<'_> {
     fn run(mut self, cuts: u64, through: &[&str], counts: &Counts) -> Result<(), String> {
         self.image.mount(self.kind, false)?;
         for cut in 0..cuts {
+            if self.random.percent(NEW_PERCENT) {
+                self.orders.dir = self.image.point().join(format!("db {cut}"));
+                self.oracle = Oracle::new(&self.orders);
+            }
             self.cut(through, counts).map_err(|error| format!("cut {cut}: {error}"))?;
             counts.cases(1);
         }

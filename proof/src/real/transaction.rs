@@ -14,7 +14,7 @@ use crate::simulation::reference::{Entry, Tree};
 
 /// Most operations of a transaction.
 const OPERATIONS_MAX: usize = 8;
-/// Keys of each bucket.
+/// Keys of each bucket, when the scale is 1.
 const KEYS: usize = 60;
 
 /// What a thread does after its commit.
@@ -60,7 +60,8 @@ pub(crate) fn bucket_name(thread: usize, which: usize) -> Vec<u8> {
 }
 
 impl Transaction {
-    /// The transaction with this number, the first being 1; `scale` makes its values larger.
+    /// The transaction with this number, the first being 1; `scale` makes its values larger
+    /// and its keys more.
     pub(crate) fn new(seed: u64, thread: usize, number: u64, scale: usize) -> Transaction {
         let mut random = Random::new(seed ^ ((thread as u64) << 56) ^ (number << 20));
         let count = 1 + random.below(OPERATIONS_MAX);
@@ -114,7 +115,7 @@ impl Operation {
         while path.len() < 4 && random.percent(30) {
             path.push(nested_name(random));
         }
-        let key = format!("key {:03}", random.below(KEYS)).into_bytes();
+        let key = format!("key {:03}", random.below(KEYS * scale)).into_bytes();
         let change = match random.below(100) {
             0..60 => {
                 let value = some_value(random, scale);
