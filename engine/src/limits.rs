@@ -52,6 +52,10 @@ pub const WAL_PENDING_BYTES_MAX: u64 = 32 << 20;
 /// Spare segments that are kept for the next round, unless the options say otherwise.
 pub const WAL_SPARES_MAX: usize = 4;
 
+/// Bytes of frames that are kept ready for transactions that only remove, so that a full disk takes
+/// deletes when it takes nothing else. A quarter of a segment where that is less.
+pub const WAL_RESERVE_BYTES: u64 = 32 << 10;
+
 /// A salvage commits when it has written so many bytes.
 pub const SALVAGE_TXN_BYTES: usize = 4 << 20;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bristlecone::io::sim::SimDisk;
-use bristlecone::{Bucket, Db, Options, Result, WriteTxn};
+use bristlecone::{Bucket, Db, Options, Result, WriteTxn, salvage_on};
 
 /// Where the database lies on the simulated disk.
 pub(crate) const DIR: &str = "/db";
@@ -148,10 +148,24 @@ pub(crate) fn write(db: &Db, content: &Content) -> usize {
     done
 }
 
+/// Saves what is left. What comes of it is sound, whatever it was made from.
+fn salvage(disk: &SimDisk) {
+    let saved = salvage_on(Arc::new(disk.clone()), DIR, "/saved", options(), &mut |_| {});
+    if saved.is_ok() {
+        // It has the page size of the damaged one, which may be a lie too.
+        let db = Db::open_on(Arc::new(disk.clone()), "/saved", Options::new());
+        let db = db.expect("a new database");
+        let report = db.check(&mut |_| {}).expect("a check of a new database");
+        assert!(report.is_sound(), "{report:?}");
+    }
+}
+
 /// Everything that is done with a database, opened on what hostile bytes have made of its files:
-/// reads, a check, writes, checkpoints, and the same once more after a kill and after a close.
+/// salvage, reads, a check, writes, checkpoints, and the same once more after a kill and after a
+/// close.
 /// `judge` sees what the first look finds.
 pub(crate) fn exercise(disk: &SimDisk, judge: &mut dyn FnMut(&Look)) {
+    salvage(&disk.fork());
     let Ok(db) = open(disk) else { return };
     let first = look(&db);
     judge(&first);

@@ -45,7 +45,7 @@ pub const RIGS: &[Rig] = &[
     Rig {
         name: "full-disk",
         fault: "the disk is full, at every size around that of the store",
-        behaviour: "the write is refused; reads go on; writes go on when there is room",
+        behaviour: "the write is refused; reads and deletes go on; writes when there is room",
         unit: "sizes",
         cases: [1, 1, 1],
         run: faults::fill,
@@ -181,7 +181,7 @@ pub const RIGS: &[Rig] = &[
     Rig {
         name: "full-file-system",
         fault: "a file system without room, and a limit on the size of files, at many sizes",
-        behaviour: "the write is refused; reads go on; writes go on when there is room",
+        behaviour: "the write is refused; reads and deletes go on; writes when there is room",
         unit: "sizes",
         cases: [60, 500, 2_000],
         run: full::run,

@@ -48,8 +48,21 @@ struct Seal {
 /// Writes a checkpoint of the newest root. False when there was nothing to write. `closing` marks
 /// it as the end of a session.
 ///
+/// When the disk was too full for the log, a second one follows: the log that the older meta page
+/// needs can be used again as soon as there are two that are newer.
+///
 /// REQUIRES: the caller has no write transaction open.
 pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
+    let wrote = run_once(store, closing)?;
+    if store.gauges.log_is_full.load(Ordering::Relaxed) {
+        let wrote_again = run_once(store, closing)?;
+        store.gauges.log_is_full.store(false, Ordering::Relaxed);
+        return Ok(wrote || wrote_again);
+    }
+    Ok(wrote)
+}
+
+fn run_once(store: &Arc<Store>, closing: bool) -> Result<bool> {
     let wal = store.wal()?;
     let mut file = store.file_state.lock();
     store.check_poison()?;
@@ -60,7 +73,9 @@ pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
     }
     store.flush()?;
     let seal = seal(store)?;
-    let wrote = if is_current(&file, &seal, closing) {
+    let space_wanted = store.gauges.log_is_full.load(Ordering::Relaxed);
+    let keeps_log = space_wanted && file.older_log != file.newest.log;
+    let wrote = if is_current(&file, &seal, closing) && !keeps_log {
         Ok(false)
     } else {
         write(store, &mut file, &seal, closing).map(|()| true)
@@ -180,5 +195,9 @@ fn write_meta(store: &Store, meta: &Meta) -> Result<()> {
 /// Space was allocated before anything was written to it, so a write that finds the disk full is
 /// as grave as any other failed write.
 fn failed_write(operation: &'static str, store: &Store, source: std::io::Error) -> Error {
-    Error::from(ErrorKind::Io { operation, file: store.data_path().to_path_buf(), source })
+    let file = store.data_path();
+    if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
+        return Error::io(operation, file, source);
+    }
+    Error::from(ErrorKind::Io { operation, file: file.to_path_buf(), source })
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TxnId;
 use crate::mutation::{self, Mutation};
-use crate::wal::Sequence;
+use crate::wal::{Leaves, Sequence};
 use std::sync::Arc;
 
 use super::operation::RecordWriter;
@@ -102,9 +102,19 @@ impl Store {
         self.wal()?.flush(&publish).map_err(|error| self.note_log_failure(error))
     }
 
+    /// Lets the next checkpoint give back what the log keeps for the older meta page.
+    fn request_log_space(&self) {
+        self.gauges.log_is_full.store(true, Ordering::Relaxed);
+        if self.options.threads {
+            self.signals.state.lock().checkpoint = true;
+            self.signals.checkpoint.notify_one();
+        }
+    }
+
     /// A failed log stops all writing.
     pub(super) fn note_log_failure(&self, error: Error) -> Error {
         match error.kind() {
+            ErrorKind::Full { .. } => self.request_log_space(),
             ErrorKind::OutcomeUnknown { cause } => self.poison(cause),
             ErrorKind::Poisoned { first } => self.poison(first),
             _ => {}
@@ -166,9 +176,11 @@ impl WriteTxn {
         let store = Arc::clone(self.store());
         store.check_poison()?;
         let wal = store.wal()?;
+        let leaves = if record.only_removes() { Leaves::Nothing } else { Leaves::Reserve };
         let bytes = record.finish(self.id, self.time_ms);
         let publish = |durable, end| store.publish(durable, end);
-        wal.reserve(bytes.len(), &publish).map_err(|error| store.note_log_failure(error))?;
+        let reserved = wal.reserve(bytes.len(), leaves, &publish);
+        reserved.map_err(|error| store.note_log_failure(error))?;
         let expected = Sequence(self.pages.writer.sequence.0 + 1);
         // Queued first: once it is appended, another thread may flush and publish it at any time.
         store.queue.lock().unpublished.push_back((expected, root));

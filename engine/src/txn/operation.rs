@@ -20,6 +20,7 @@
 //! Never interprets names or keys. Bytes that do not decode are an error that says where.
 
 use crate::ids::TxnId;
+use crate::limits::COUNTER_MAX;
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 17;
@@ -47,6 +48,8 @@ pub(crate) enum Operation<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct RecordWriter {
     bytes: Vec<u8>,
+    /// True once an operation was added that does not remove something.
+    adds: bool,
 }
 
 impl RecordWriter {
@@ -54,7 +57,7 @@ impl RecordWriter {
     pub(crate) fn new(mut memory: Vec<u8>) -> RecordWriter {
         memory.clear();
         memory.resize(HEADER_BYTES, 0);
-        RecordWriter { bytes: memory }
+        RecordWriter { bytes: memory, adds: false }
     }
 
     /// True when no operation was added.
@@ -62,8 +65,15 @@ impl RecordWriter {
         self.bytes.len() == HEADER_BYTES
     }
 
+    /// True when all operations remove something.
+    pub(crate) fn only_removes(&self) -> bool {
+        !self.adds
+    }
+
     /// Adds an operation.
     pub(crate) fn push(&mut self, operation: Operation<'_>) {
+        use Operation::{Create, Put, Sequence};
+        self.adds |= matches!(operation, Put { .. } | Create { .. } | Sequence { .. });
         let bytes = &mut self.bytes;
         match operation {
             Operation::Enter { name } => put_named(bytes, 1, name),
@@ -142,6 +152,12 @@ impl<'a> RecordReader<'a> {
             return Err(format!("expected record version {VERSION}, found {version}"));
         }
         reader.txn = TxnId(reader.u64()?);
+        if reader.txn.0 >= COUNTER_MAX {
+            return Err(format!(
+                "expected a transaction below {COUNTER_MAX}, found {}",
+                reader.txn
+            ));
+        }
         reader.time_ms = reader.u64()?;
         Ok(reader)
     }
@@ -263,6 +279,14 @@ mod tests {
             }
             assert!(operations().starts_with(&found));
         }
+    }
+
+    #[test]
+    fn a_transaction_that_cannot_be_counted_up_is_refused() {
+        let record = |txn| RecordWriter::new(Vec::new()).finish(TxnId(txn), 0);
+        assert!(RecordReader::new(&record(COUNTER_MAX - 1)).is_ok());
+        assert!(RecordReader::new(&record(COUNTER_MAX)).is_err());
+        assert!(RecordReader::new(&record(u64::MAX)).is_err());
     }
 
     #[test]

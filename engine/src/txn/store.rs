@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Epoch;
@@ -184,6 +184,8 @@ pub(crate) struct Gauges {
     pub(crate) file_pages: AtomicU64,
     pub(crate) free_pages: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    /// Since the last checkpoint a record found no room for the log.
+    pub(crate) log_is_full: AtomicBool,
 }
 
 impl Gauges {

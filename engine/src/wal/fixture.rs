@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Position, ReplayRange, Sequence, Wal, WalOptions};
+use super::{Leaves, Position, ReplayRange, Sequence, Wal, WalOptions};
 use crate::error::Result;
 use crate::io::sim::{Fault, FaultPlan, OpKind, SimDisk, errno};
 use crate::limits::WAL_SEGMENT_BYTES_MIN;
@@ -45,7 +45,7 @@ pub(super) fn open(disk: &SimDisk, from: Position) -> Result<(Wal, Vec<Vec<u8>>)
 
 /// Makes one record durable, alone.
 pub(super) fn commit(wal: &Wal, record: &[u8]) {
-    wal.reserve(record.len(), &nothing).unwrap();
+    wal.reserve(record.len(), Leaves::Nothing, &nothing).unwrap();
     let sequence = wal.append(record).unwrap();
     wal.wait(sequence, &nothing).unwrap();
 }

@@ -68,6 +68,15 @@ pub(crate) struct Appended {
     pub(crate) joined: bool,
 }
 
+/// What a record leaves of the space that is ready.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leaves {
+    /// [`WAL_RESERVE_BYTES`](crate::limits::WAL_RESERVE_BYTES), for records that only remove.
+    Reserve,
+    /// Nothing: it only removes.
+    Nothing,
+}
+
 /// A place between two frames: where the next frame starts, or would start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Position {
@@ -196,12 +205,13 @@ impl Wal {
     }
 
     /// Makes sure that everything pending and a record of `bytes` more can be written without new
-    /// space. Waits for a flush, or leads one, when too much is pending.
+    /// space, and that what `leaves` says is left over. Waits for a flush, or leads one, when too
+    /// much is pending.
     ///
     /// Fails with `Full` when the disk has no space; then nothing has changed, and a later call can
     /// succeed. Holds for the records that the caller appends next: call it under the lock that
     /// orders appends.
-    pub(crate) fn reserve(&self, bytes: usize, publish: Publish<'_>) -> Result<()> {
+    pub(crate) fn reserve(&self, bytes: usize, leaves: Leaves, publish: Publish<'_>) -> Result<()> {
         let bytes = bytes as u64;
         let backlog = loop {
             let backlog = self.group.backlog()?;
@@ -219,7 +229,11 @@ impl Wal {
         // last block, and a frame header, of its own.
         let apart = record::footprint(pending.records, pending.bytes)
             .saturating_add(record::footprint(1, bytes));
-        self.log.promise(flying.saturating_add(apart))
+        let kept = match leaves {
+            Leaves::Reserve => self.log.reserve_bytes(),
+            Leaves::Nothing => 0,
+        };
+        self.log.promise(flying.saturating_add(apart).saturating_add(kept))
     }
 
     /// Adds a record to the pending group. Never touches the disk; the record is written when
@@ -371,7 +385,7 @@ mod tests {
                 let mut uncertain = None;
                 for n in 0..rounds {
                     let record = vec![n; 1000 * usize::from(n)];
-                    if wal.reserve(record.len(), &nothing).is_err() {
+                    if wal.reserve(record.len(), Leaves::Nothing, &nothing).is_err() {
                         continue;
                     }
                     let Ok(sequence) = wal.append(&record) else { continue };
@@ -380,7 +394,11 @@ mod tests {
                         Err(error) => {
                             assert!(error.is_outcome_unknown(), "{error}");
                             assert!(wal.append(b"x").unwrap_err().is_poisoned());
-                            assert!(wal.reserve(1, &nothing).unwrap_err().is_poisoned());
+                            assert!(
+                                wal.reserve(1, Leaves::Nothing, &nothing)
+                                    .unwrap_err()
+                                    .is_poisoned()
+                            );
                             assert!(wal.poison().is_some());
                             uncertain.get_or_insert(record);
                         }
@@ -436,7 +454,7 @@ mod tests {
                         let record = format!("{id:03} {round:05}");
                         let sequence = {
                             let _held = order.lock().unwrap();
-                            wal.reserve(record.len(), publish).unwrap();
+                            wal.reserve(record.len(), Leaves::Nothing, publish).unwrap();
                             wal.append(record.as_bytes()).unwrap()
                         };
                         wal.wait(sequence, publish).unwrap();
@@ -475,7 +493,7 @@ mod tests {
         let wal = create_with(&disk, options);
         let record = vec![0; 12 << 20];
         for n in 1..=5 {
-            wal.reserve(record.len(), &nothing).unwrap();
+            wal.reserve(record.len(), Leaves::Nothing, &nothing).unwrap();
             wal.append(&record).unwrap();
             assert_eq!(wal.published(), Sequence(if n <= 2 { 0 } else { (n - 1) / 2 * 2 }));
         }

@@ -193,18 +193,20 @@ impl fmt::Display for Flaw {
 }
 
 impl FrameHeader {
-    /// Reads the header at the start of `bytes`. `None` without the magic.
+    /// Reads the header at the start of `bytes`. `None` without the magic, or with a number that no
+    /// frame gets.
     pub(super) fn decode(bytes: &[u8]) -> Option<FrameHeader> {
         if bytes.len() < FRAME_HEADER_BYTES || bytes[0..4] != FRAME_MAGIC {
             return None;
         }
-        Some(FrameHeader {
+        let header = FrameHeader {
             crc: get_u32(bytes, 4),
             salt: get_u64(bytes, 8),
             lsn: Lsn(get_u64(bytes, 16)),
             payload_len: get_u32(bytes, 24),
             chunk_count: get_u32(bytes, 28),
-        })
+        };
+        (header.lsn.0 < COUNTER_MAX).then_some(header)
     }
 
     /// Length of the whole frame, padding included, when it fits into `room` bytes.
@@ -442,6 +444,16 @@ mod tests {
                 assert!(total <= bound, "{count} x {len}: {total} > {bound}");
                 assert!(bound <= total + 8 * BLOCK, "{count} x {len}: {total} << {bound}");
             }
+        }
+    }
+
+    #[test]
+    fn a_frame_with_a_number_that_cannot_be_counted_up_is_none() {
+        let mut frame = [0; FRAME_HEADER_BYTES];
+        frame[..4].copy_from_slice(&FRAME_MAGIC);
+        for (lsn, is_one) in [(COUNTER_MAX - 1, true), (COUNTER_MAX, false), (u64::MAX, false)] {
+            put_u64(&mut frame, 16, lsn);
+            assert_eq!(FrameHeader::decode(&frame).is_some(), is_one, "frame {lsn}");
         }
     }
 

@@ -332,11 +332,11 @@ fn damage(scan: &Scan, flaw: Flaw, later: Lsn, path: &Path, offset: u64) -> Erro
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {
-    use super::super::Wal;
     use super::super::fixture::{
         ID, SMALL, commit, create, damage, dir, fail_at, files, nothing, open, pseudo_random, range,
     };
     use super::super::record::Splitter;
+    use super::super::{Leaves, Wal};
     use super::*;
     use crate::io::sim::{CrashImages, SimDisk};
 
@@ -623,7 +623,7 @@ mod tests {
             let wal = create(&disk);
             commit(&wal, b"before");
             // Three frames; segments of this size have three blocks for frames.
-            wal.reserve(11_000, &nothing).unwrap();
+            wal.reserve(11_000, Leaves::Nothing, &nothing).unwrap();
             let sequence = wal.append(&numbered(1, 11_000)).unwrap();
             fail_at(&disk, tail, true);
             let failed = wal.wait(sequence, &nothing).unwrap_err();

@@ -46,6 +46,15 @@ const _: () = assert!(WAL_SEGMENT_BYTES_MIN > BLOCK + SEGMENT_LOSS_BYTES);
 /// A new segment is filled with zeros by writes of this size.
 const FILL_BYTES: u64 = 1 << 20;
 
+/// How long a new segment becomes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Size {
+    /// Twice as long as the longest so far, within the limits.
+    Growing,
+    /// As short as it can be.
+    Smallest,
+}
+
 /// A file that is or can become a segment.
 #[derive(Clone, Debug)]
 pub(super) struct SegmentFile {
@@ -106,15 +115,21 @@ impl Segments {
     }
 
     /// Length for the next new segment, which has to take `needed` bytes of frames if it may.
-    pub(super) fn next_bytes(&self, needed: u64, options: &WalOptions) -> u64 {
+    pub(super) fn next_bytes(&self, needed: u64, size: Size, options: &WalOptions) -> u64 {
         let live = self.live.iter().map(|live| live.segment.bytes);
         let largest = live.chain(self.spares.iter().map(|spare| spare.bytes)).max().unwrap_or(0);
-        let wanted =
-            largest.saturating_mul(2).max(needed.saturating_add(BLOCK + SEGMENT_LOSS_BYTES));
+        let least = needed.saturating_add(BLOCK + SEGMENT_LOSS_BYTES);
+        let wanted = match size {
+            Size::Growing => largest.saturating_mul(2).max(least),
+            Size::Smallest => least,
+        };
         // In whole blocks and within the limits, whatever the options say.
         let max = options.segment_bytes_max / BLOCK * BLOCK;
         let max = max.clamp(WAL_SEGMENT_BYTES_MIN, WAL_SEGMENT_BYTES_MAX);
-        let min = WAL_SEGMENT_BYTES_FIRST.min(max);
+        let min = match size {
+            Size::Growing => WAL_SEGMENT_BYTES_FIRST.min(max),
+            Size::Smallest => WAL_SEGMENT_BYTES_MIN,
+        };
         wanted.div_ceil(BLOCK).saturating_mul(BLOCK).clamp(min, max)
     }
 

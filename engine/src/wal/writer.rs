@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use super::group::Batch;
 use super::record::{self, BLOCK, SegmentHeader, Splitter};
-use super::segment::{self, Live, SegmentFile, Segments};
+use super::segment::{self, Live, SegmentFile, Segments, Size};
 use super::{Position, WalOptions, WalStats};
 use crate::error::{Error, Result};
 use crate::io::{Host, Region};
-use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX};
+use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_RESERVE_BYTES};
 use crate::mutation::{self, Mutation};
 use crate::sync::Mutex;
 
@@ -92,7 +92,7 @@ impl Log {
             written: WalStats::default(),
         };
         let log = Log::new(host, dir, database_id, options, segments);
-        log.prepare(0)?;
+        log.prepare(0, Size::Growing)?;
         log.activate()?;
         assert!(log.end() == Position::START, "a new log starts at the start");
         Ok(log)
@@ -187,6 +187,11 @@ impl Log {
         Ok(())
     }
 
+    /// Bytes of frames that are kept for records that only remove.
+    pub(super) fn reserve_bytes(&self) -> u64 {
+        WAL_RESERVE_BYTES.min(self.options.segment_bytes_max / 4)
+    }
+
     /// Makes sure that `needed` bytes of frames fit, and goes on to fit until the next promise. On
     /// failure nothing has changed.
     pub(super) fn promise(&self, needed: u64) -> Result<()> {
@@ -211,7 +216,14 @@ impl Log {
             if available >= needed {
                 return Ok(());
             }
-            match self.prepare(needed - available) {
+            let missing = needed - available;
+            let made_one =
+                self.prepare(missing, Size::Growing).or_else(|error| match error.is_full() {
+                    // There may be room for a small one.
+                    true => self.prepare(missing, Size::Smallest),
+                    false => Err(error),
+                });
+            match made_one {
                 Ok(file_number) => made.push(file_number),
                 Err(error) => {
                     self.discard(&made);
@@ -223,12 +235,12 @@ impl Log {
 
     /// Makes one spare that takes `needed` bytes if it may. Returns the number of its file.
     /// REQUIRES the maintenance lock, or that nobody else knows the log yet.
-    fn prepare(&self, needed: u64) -> Result<u64> {
+    fn prepare(&self, needed: u64, size: Size) -> Result<u64> {
         let (file_number, bytes) = {
             let mut segments = self.segments.lock();
             let file_number = segments.next_file;
             segments.next_file += 1;
-            (file_number, segments.next_bytes(needed, &self.options))
+            (file_number, segments.next_bytes(needed, size, &self.options))
         };
         let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes)?;
         self.segments.lock().spares.push(spare);
@@ -265,7 +277,7 @@ impl Log {
         if !wanted() {
             return Ok(false);
         }
-        self.prepare(BLOCK).map(|_| true)
+        self.prepare(BLOCK, Size::Growing).map(|_| true)
     }
 
     /// See [`super::Wal::recycle`].
@@ -348,7 +360,7 @@ mod tests {
         ID, SMALL, commit, create, create_with, dir, fail_at, files, limit_space, nothing, open,
         pseudo_random, range,
     };
-    use super::super::{Wal, record};
+    use super::super::{Leaves, Wal, record};
     use super::*;
     use crate::ids::Lsn;
     use crate::io::sim::SimDisk;
@@ -363,7 +375,7 @@ mod tests {
             let wal = create(&disk);
             let records: Vec<Vec<u8>> = lengths.iter().map(|len| vec![*len as u8; *len]).collect();
             let bytes = lengths.iter().sum();
-            wal.reserve(bytes, &nothing).unwrap();
+            wal.reserve(bytes, Leaves::Nothing, &nothing).unwrap();
             records.iter().for_each(|record| {
                 wal.append(record).unwrap();
             });
@@ -386,7 +398,7 @@ mod tests {
                 for _ in 0..=random(4) {
                     let len = [random(200), random(9000), random(60_000)][random(3) as usize];
                     let len = usize::try_from(len).unwrap();
-                    wal.reserve(len, &nothing).unwrap();
+                    wal.reserve(len, Leaves::Nothing, &nothing).unwrap();
                     wal.append(&vec![1; len]).unwrap();
                 }
                 let before = disk.list_all();
@@ -410,7 +422,7 @@ mod tests {
         let (before, stats) = (disk.list_all(), wal.stats());
         for room in [0, 4096, WAL_SEGMENT_BYTES_FIRST, 6 * WAL_SEGMENT_BYTES_FIRST] {
             limit_space(&disk, room);
-            let error = wal.reserve(2_000_000, &nothing).unwrap_err();
+            let error = wal.reserve(2_000_000, Leaves::Nothing, &nothing).unwrap_err();
             assert!(error.is_full(), "{error}");
             assert_eq!((disk.list_all(), wal.stats()), (before.clone(), stats));
         }
@@ -430,12 +442,12 @@ mod tests {
         let disk = SimDisk::new(8);
         let wal = create(&disk);
         (0..20).for_each(|_| commit(&wal, &[1; 9000]));
-        wal.reserve(200_000, &nothing).unwrap();
+        wal.reserve(200_000, Leaves::Nothing, &nothing).unwrap();
         let sequence = wal.append(&[2; 200_000]).unwrap();
         wal.recycle(wal.end()).unwrap();
         limit_space(&disk, 0);
         wal.wait(sequence, &nothing).unwrap();
-        wal.reserve(1, &nothing).unwrap();
+        wal.reserve(1, Leaves::Nothing, &nothing).unwrap();
         wal.recycle(wal.end()).unwrap();
         assert_eq!(wal.stats().spares, 2);
     }
@@ -447,7 +459,7 @@ mod tests {
         for number in 1.. {
             disk.reset_stats();
             fail_at(&disk, number, false);
-            let outcome = wal.reserve(30_000, &nothing);
+            let outcome = wal.reserve(30_000, Leaves::Nothing, &nothing);
             if disk.stats().faults == 0 {
                 outcome.unwrap();
                 break;
@@ -561,7 +573,7 @@ mod tests {
                     })
                     .collect();
                 let bytes = group.iter().map(Vec::len).sum();
-                if wal.reserve(bytes, &nothing).is_err() {
+                if wal.reserve(bytes, Leaves::Nothing, &nothing).is_err() {
                     continue;
                 }
                 if group.iter().any(|record| wal.append(record).is_err()) {

@@ -195,6 +195,12 @@ fn fill_one(capacity: u64) -> Result<u64> {
             }
         }
     }
+    if refused == 3 {
+        for step in [Step::Delete, Step::DropBucket] {
+            let removed = history.step(&db, step);
+            assert!(removed.is_ok(), "a delete on a full disk of {capacity} bytes: {removed:?}");
+        }
+    }
     disk.set_capacity(None);
     history.step(&db, Step::PutLarge)?;
     history.step(&db, Step::Checkpoint)?;
