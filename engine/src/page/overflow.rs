@@ -48,15 +48,26 @@ pub(crate) fn run_value(run: &[u8], value_len: u32) -> &[u8] {
     run.get(PAGE_HEADER_BYTES..).and_then(|rest| rest.get(..value_len as usize)).unwrap_or(&[])
 }
 
+/// Says what is wrong with the first page of a run that has so many pages.
+#[inline]
+pub(crate) fn validate_start(page: &[u8], pages: u32) -> Result<(), String> {
+    let header = Header::read(page);
+    if header.kind != PageKind::Overflow as u8 {
+        return Err(format!("expected an overflow run, found page kind {}", header.kind));
+    }
+    if header.pages != pages {
+        return Err(format!("expected a run of {pages} pages, found {}", header.pages));
+    }
+    Ok(())
+}
+
 /// Says what is wrong with a run, given whole.
 pub(crate) fn validate_run(run: &[u8], page_bytes: usize, value_len: u32) -> Result<(), String> {
     let header = Header::read(run);
     let pages = run_pages(value_len, page_bytes);
-    if header.kind != PageKind::Overflow as u8 {
-        return Err(format!("expected an overflow run, found page kind {}", header.kind));
-    }
-    if header.pages != pages || run.len() != pages as usize * page_bytes {
-        return Err(format!("expected a run of {pages} pages, found {}", header.pages));
+    validate_start(run, pages)?;
+    if run.len() != pages as usize * page_bytes {
+        return Err(format!("expected {pages} pages, found {} bytes", run.len()));
     }
     let zeroed = [usize::from(header.level), header.count, header.prefix_len, header.heap_low];
     if zeroed != [0; 4] || header.garbage != 0 || header.flags != 0 {

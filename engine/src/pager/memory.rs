@@ -201,9 +201,15 @@ impl Pages for PageMemory {
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
         let count = overflow::run_pages(value_len, self.page_bytes);
-        if !run.id.is_arena() && !self.verified.contains(run.id.0) {
-            let check = |bytes: &[u8]| overflow::validate_run(bytes, self.page_bytes, value_len);
-            self.first_touch(run, count, check)?;
+        if !run.id.is_arena() {
+            if !self.verified.contains(run.id.0) {
+                let check =
+                    |bytes: &[u8]| overflow::validate_run(bytes, self.page_bytes, value_len);
+                self.first_touch(run, count, check)?;
+            }
+            // In a damaged file another reference may have led here first, to fewer pages.
+            overflow::validate_start(self.bytes(run.id, 1), count)
+                .map_err(|found| self.damaged_page(run.id, "a well-formed page", found))?;
         }
         Ok(overflow::run_value(self.bytes(run.id, count), value_len))
     }

@@ -68,7 +68,10 @@ fn assert_same_pairs(bucket: &Bucket<'_>, tree: &Tree, now: Now) -> Result<()> {
         let Entry::Value { bytes, expires_at } = entry else { continue };
         let is_here = next.is_some_and(|(found, _)| found == &key[..]);
         if now.shows(*expires_at).unwrap_or(is_here) {
-            let (found_key, found_value) = next.expect("a pair that the reference has");
+            let name = key.escape_ascii();
+            let (found_key, found_value) = next.unwrap_or_else(|| {
+                panic!("{name} is missing, which ends at {expires_at}, {now:?}")
+            });
             assert_eq!(found_key.escape_ascii().to_string(), key.escape_ascii().to_string());
             assert!(found_value == &bytes[..], "the value of {}", key.escape_ascii());
             next = found.next().transpose()?;

@@ -223,6 +223,8 @@ impl History {
     fn verify_all(&mut self, db: &Db) -> Result<()> {
         let view = db.begin_read()?;
         let root = self.published(view.id().0);
+        // A commit that nobody had seen may have been durable all the same, and its time with it.
+        self.now_ms = self.now_ms.max(self.durable_ms);
         // What a kill took along never comes back.
         self.versions.truncate(1);
         assert_same(&view, &root, Now::at(self.now_ms))?;

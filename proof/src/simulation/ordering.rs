@@ -82,6 +82,8 @@ impl Ordering {
             Action::Write { offset, bytes, .. } if path == Path::new(DATA) => {
                 let range = *offset..*offset + bytes.len() as u64;
                 self.check_data_write(range, images);
+                // One that failed is not relied on: the database stops.
+                self.meta.take_if(|_| event.errno.is_some());
             }
             Action::Write { offset, bytes, .. } if path.starts_with(LOG) => {
                 let range = *offset..*offset + bytes.len() as u64;
