@@ -6,7 +6,7 @@
 //! [`tables`] makes the tables of `docs/testing.md` from those.
 //!
 //! Layers, the lowest first: `record`, `rig`; `simulation` (histories and what must hold, over the
-//! simulated disk); `simulated`, `damage` and `real` (the rigs); `rigs`, `tables`.
+//! simulated disk); `simulated`, `damage`, `real` and `served` (the rigs); `rigs`, `tables`.
 
 mod damage;
 pub mod real;

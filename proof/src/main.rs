@@ -65,7 +65,7 @@ struct Run {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where to write the record.
-    #[arg(long, default_value = "target/proof")]
+    #[arg(long, default_value = "target/proof-records")]
     records: PathBuf,
 }
 
