@@ -211,6 +211,8 @@ impl Simulation<'_> {
         let now_ms = self.observe(db)?;
         let snapshot = db.snapshot()?;
         let root = self.version(snapshot.id().0).root;
+        // It reads its clock when it first meets a record that can expire: now.
+        assert_same(&snapshot, &root, Now::at(now_ms))?;
         self.held.push((snapshot, root, now_ms));
         if self.held.len() > 3 {
             self.held.remove(0);

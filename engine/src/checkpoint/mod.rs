@@ -53,16 +53,19 @@ struct Seal {
 ///
 /// REQUIRES: the caller has no write transaction open.
 pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
-    let wrote = run_once(store, closing)?;
-    if store.gauges.log_is_full.load(Ordering::Relaxed) {
-        let wrote_again = run_once(store, closing)?;
-        store.gauges.log_is_full.store(false, Ordering::Relaxed);
-        return Ok(wrote || wrote_again);
+    let wrote = run_once(store, closing, false)?;
+    // Asked for once: a record that finds no room meanwhile asks again.
+    if !store.gauges.log_is_full.swap(false, Ordering::Relaxed) {
+        return Ok(wrote);
     }
-    Ok(wrote)
+    match run_once(store, closing, true) {
+        // The first one is complete; what the second would have given back is not.
+        Err(error) if error.is_full() && wrote => Ok(true),
+        again => again.map(|wrote_again| wrote || wrote_again),
+    }
 }
 
-fn run_once(store: &Arc<Store>, closing: bool) -> Result<bool> {
+fn run_once(store: &Arc<Store>, closing: bool, space_wanted: bool) -> Result<bool> {
     let wal = store.wal()?;
     let mut file = store.file_state.lock();
     store.check_poison()?;
@@ -73,7 +76,6 @@ fn run_once(store: &Arc<Store>, closing: bool) -> Result<bool> {
     }
     store.flush()?;
     let seal = seal(store)?;
-    let space_wanted = store.gauges.log_is_full.load(Ordering::Relaxed);
     let keeps_log = space_wanted && file.older_log != file.newest.log;
     let wrote = if is_current(&file, &seal, closing) && !keeps_log {
         Ok(false)
@@ -193,7 +195,7 @@ fn write_meta(store: &Store, meta: &Meta) -> Result<()> {
 }
 
 /// Space was allocated before anything was written to it, so a write that finds the disk full is
-/// as grave as any other failed write.
+/// as grave as any other failed write. A file system that takes no writes any more is told as such.
 fn failed_write(operation: &'static str, store: &Store, source: std::io::Error) -> Error {
     let file = store.data_path();
     if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem {

@@ -117,11 +117,12 @@ impl Drop for Keeper {
     }
 }
 
-/// True when a checkpoint is due by size. Each flush pads its frame to a block, so that small lone
+/// True when a checkpoint is due: the log found no room, or by size. Each flush pads its frame to a block, so that small lone
 /// commits fill the log's files long before their records are as large as the trigger.
 fn wants_checkpoint(store: &Store) -> bool {
     let trigger = store.options.checkpoint_log_bytes;
-    store.log_bytes() >= trigger
+    store.gauges.log_is_full.load(Ordering::Relaxed)
+        || store.log_bytes() >= trigger
         || store.log_frame_bytes() >= trigger.saturating_mul(PADDING_FACTOR)
         || store.arena_bytes() >= store.options.checkpoint_memory_bytes
 }

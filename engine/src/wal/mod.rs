@@ -229,11 +229,7 @@ impl Wal {
         // last block, and a frame header, of its own.
         let apart = record::footprint(pending.records, pending.bytes)
             .saturating_add(record::footprint(1, bytes));
-        let kept = match leaves {
-            Leaves::Reserve => self.log.reserve_bytes(),
-            Leaves::Nothing => 0,
-        };
-        self.log.promise(flying.saturating_add(apart).saturating_add(kept))
+        self.log.promise(flying.saturating_add(apart), leaves)
     }
 
     /// Adds a record to the pending group. Never touches the disk; the record is written when

@@ -46,6 +46,26 @@ const _: () = assert!(WAL_SEGMENT_BYTES_MIN > BLOCK + SEGMENT_LOSS_BYTES);
 /// A new segment is filled with zeros by writes of this size.
 const FILL_BYTES: u64 = 1 << 20;
 
+/// Bytes of frames that surely fit into a segment of this length.
+fn usable(segment_bytes: u64) -> u64 {
+    segment_bytes - BLOCK - SEGMENT_LOSS_BYTES
+}
+
+/// Bytes of frames that do not fit into what is prepared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Missing {
+    /// Of those that are to be written.
+    pub(super) needed: u64,
+    /// Of those that are to stay free in spares.
+    pub(super) kept: u64,
+}
+
+impl Missing {
+    pub(super) fn is_nothing(self) -> bool {
+        self == Missing { needed: 0, kept: 0 }
+    }
+}
+
 /// How long a new segment becomes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Size {
@@ -97,15 +117,26 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Bytes of frames that surely fit into what is prepared, however records fall on the ends of
-    /// segments.
-    pub(super) fn available(&self) -> u64 {
+    /// What is missing for `needed` bytes of frames to fit, however records fall on the ends of
+    /// segments, and `kept` bytes more to stay in spares: the smallest ones. Only spares, because the
+    /// rest of a segment is of no use to the next session; the space of a spare that was never used
+    /// is, though that session removes the file itself: its name may not be durable.
+    pub(super) fn missing(&self, needed: u64, kept: u64) -> Missing {
         let active = match self.live.back() {
             Some(live) if self.writing => live.header.bytes - live.end,
             _ => 0,
         };
-        let spares = self.spares.iter().map(|spare| spare.bytes - BLOCK - SEGMENT_LOSS_BYTES);
-        active.saturating_sub(SEGMENT_LOSS_BYTES) + spares.sum::<u64>()
+        let mut spares: Vec<u64> = self.spares.iter().map(|spare| usable(spare.bytes)).collect();
+        spares.sort_unstable();
+        let (mut reserved, mut room) = (0, active.saturating_sub(SEGMENT_LOSS_BYTES));
+        for bytes in spares {
+            if reserved < kept {
+                reserved += bytes;
+            } else {
+                room += bytes;
+            }
+        }
+        Missing { needed: needed.saturating_sub(room), kept: kept.saturating_sub(reserved) }
     }
 
     /// Where the next frame would start.
@@ -144,8 +175,14 @@ impl Segments {
     }
 
     /// Moves segments wholly before `up_to` to the spares and returns the files to remove: small
-    /// ones, and more than `spares_max`, as far as what was promised does not need them.
-    pub(super) fn recycle(&mut self, up_to: Position, spares_max: usize) -> Vec<SegmentFile> {
+    /// ones, and more than `spares_max`, as far as neither what was promised nor `kept` bytes need
+    /// them.
+    pub(super) fn recycle(
+        &mut self,
+        up_to: Position,
+        spares_max: usize,
+        kept: u64,
+    ) -> Vec<SegmentFile> {
         while self.live.len() > 1 && self.live[0].header.number < up_to.segment {
             self.spares.extend(self.live.pop_front().map(|live| live.segment));
         }
@@ -156,7 +193,7 @@ impl Segments {
         let mut removed = Vec::new();
         while let Some(spare) = self.spares.pop() {
             let needless = spare.bytes < largest / 2 || self.spares.len() >= spares_max;
-            if !needless || self.available() < self.promised {
+            if !needless || !self.missing(self.promised, kept).is_nothing() {
                 self.spares.push(spare);
                 break;
             }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use super::group::Batch;
 use super::record::{self, BLOCK, SegmentHeader, Splitter};
-use super::segment::{self, Live, SegmentFile, Segments, Size};
-use super::{Position, WalOptions, WalStats};
+use super::segment::{self, Live, Missing, SegmentFile, Segments, Size};
+use super::{Leaves, Position, WalOptions, WalStats};
 use crate::error::{Error, Result};
 use crate::io::{Host, Region};
 use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_RESERVE_BYTES};
@@ -168,7 +168,7 @@ impl Log {
                 break spare;
             }
             // No promise was asked for, or a smaller one than what came.
-            self.extend(BLOCK, || self.segments.lock().available())?;
+            self.extend(|| self.segments.lock().missing(BLOCK, 0))?;
         };
         let header = {
             let segments = self.segments.lock();
@@ -188,42 +188,48 @@ impl Log {
     }
 
     /// Bytes of frames that are kept for records that only remove.
-    pub(super) fn reserve_bytes(&self) -> u64 {
+    fn reserve_bytes(&self) -> u64 {
         WAL_RESERVE_BYTES.min(self.options.segment_bytes_max / 4)
     }
 
-    /// Makes sure that `needed` bytes of frames fit, and goes on to fit until the next promise. On
-    /// failure nothing has changed.
-    pub(super) fn promise(&self, needed: u64) -> Result<()> {
-        let fits = || {
+    /// Makes sure that `needed` bytes of frames fit and that what `leaves` says is left, and goes on
+    /// to fit until the next promise. On failure nothing has changed.
+    pub(super) fn promise(&self, needed: u64, leaves: Leaves) -> Result<()> {
+        let kept = match leaves {
+            Leaves::Reserve => self.reserve_bytes(),
+            Leaves::Nothing => 0,
+        };
+        let missing = || {
             let mut segments = self.segments.lock();
-            let available = segments.available();
-            if available >= needed {
+            let missing = segments.missing(needed, kept);
+            if missing.is_nothing() {
                 segments.promised = needed;
             }
-            available
+            missing
         };
-        if fits() >= needed { Ok(()) } else { self.extend(needed, fits) }
+        if missing().is_nothing() { Ok(()) } else { self.extend(missing) }
     }
 
-    /// Prepares segments until `available` says that `needed` bytes of frames fit. On failure those
-    /// that were prepared are removed again.
-    fn extend(&self, needed: u64, available: impl Fn() -> u64) -> Result<()> {
+    /// Prepares segments until nothing is missing. On failure those that were prepared are removed
+    /// again.
+    fn extend(&self, missing: impl Fn() -> Missing) -> Result<()> {
         let _one_at_a_time = self.maintenance.lock();
         let mut made = Vec::new();
         loop {
-            let available = available();
-            if available >= needed {
-                return Ok(());
-            }
-            let missing = needed - available;
-            let made_one =
-                self.prepare(missing, Size::Growing).or_else(|error| match error.is_full() {
-                    // There may be room for a small one.
-                    true => self.prepare(missing, Size::Smallest),
-                    false => Err(error),
-                });
-            match made_one {
+            let missing = missing();
+            let prepared = match missing {
+                Missing { needed: 0, kept: 0 } => return Ok(()),
+                Missing { needed: 0, kept } => self.prepare(kept, Size::Smallest),
+                Missing { needed, .. } => {
+                    let growing = self.prepare(needed, Size::Growing);
+                    growing.or_else(|error| match error.is_full() {
+                        // There may be room for a small one.
+                        true => self.prepare(needed, Size::Smallest),
+                        false => Err(error),
+                    })
+                }
+            };
+            match prepared {
                 Ok(file_number) => made.push(file_number),
                 Err(error) => {
                     self.discard(&made);
@@ -268,7 +274,8 @@ impl Log {
             let segments = self.segments.lock();
             let active = segments.live.back().filter(|_| segments.writing);
             let half_full = active.is_some_and(|live| live.end > live.header.bytes / 2);
-            half_full && segments.spares.is_empty()
+            let length = active.map_or(0, |live| live.header.bytes);
+            half_full && segments.spares.iter().all(|spare| spare.bytes < length)
         };
         if !wanted() {
             return Ok(false);
@@ -283,7 +290,8 @@ impl Log {
     /// See [`super::Wal::recycle`].
     pub(super) fn recycle(&self, up_to: Position) -> Result<()> {
         let _one_at_a_time = self.maintenance.lock();
-        let removed = self.segments.lock().recycle(up_to, self.options.spares_max);
+        let kept = self.reserve_bytes();
+        let removed = self.segments.lock().recycle(up_to, self.options.spares_max, kept);
         segment::remove(&*self.host, &self.dir, &removed)
     }
 
@@ -360,7 +368,7 @@ mod tests {
         ID, SMALL, commit, create, create_with, dir, fail_at, files, limit_space, nothing, open,
         pseudo_random, range,
     };
-    use super::super::{Leaves, Wal, record};
+    use super::super::{Wal, record};
     use super::*;
     use crate::ids::Lsn;
     use crate::io::sim::SimDisk;

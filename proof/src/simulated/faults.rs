@@ -195,12 +195,19 @@ fn fill_one(capacity: u64) -> Result<u64> {
             }
         }
     }
+    let mut db = db;
     if refused == 3 {
+        history.step(&db, Step::Sync)?;
         for step in [Step::Delete, Step::DropBucket] {
+            // The space that is kept outlives the process.
+            if capacity % (2 << 10) == 0 {
+                db = history.reopen_killed(db)?;
+            }
             let removed = history.step(&db, step);
             assert!(removed.is_ok(), "a delete on a full disk of {capacity} bytes: {removed:?}");
         }
     }
+    let disk = history.disk.clone();
     disk.set_capacity(None);
     history.step(&db, Step::PutLarge)?;
     history.step(&db, Step::Checkpoint)?;

@@ -75,6 +75,15 @@ impl CrashHistory {
         Db::open_on(Arc::new(disk), "/db", self.options.clone())
     }
 
+    /// Kills the process that has the database open, and opens it again.
+    pub(crate) fn reopen_killed(&mut self, db: Db) -> Result<Db> {
+        let left = self.disk.fork();
+        self.disk.power_off();
+        drop(db);
+        self.disk = left;
+        Db::open_on(Arc::new(self.disk.clone()), "/db", self.options.clone())
+    }
+
     /// Does one step other than to reopen.
     pub(crate) fn step(&mut self, db: &Db, step: Step) -> Result<()> {
         match step {
