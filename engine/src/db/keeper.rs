@@ -117,8 +117,9 @@ impl Drop for Keeper {
     }
 }
 
-/// True when a checkpoint is due: the log found no room, or by size. Each flush pads its frame to a block, so that small lone
-/// commits fill the log's files long before their records are as large as the trigger.
+/// True when a checkpoint is due: the log found no room, or by size. Each flush pads its frame to a
+/// block, so that small lone commits fill the log's files long before their records are as large as
+/// the trigger.
 fn wants_checkpoint(store: &Store) -> bool {
     let trigger = store.options.checkpoint_log_bytes;
     store.gauges.log_is_full.load(Ordering::Relaxed)

@@ -102,6 +102,9 @@ pub fn exit_on_map_failure() -> io::Result<()> {
     Ok(())
 }
 
+/// A handler that was installed with `SA_SIGINFO`.
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
 fn no_action() -> libc::sigaction {
     // SAFETY: integers, and a pointer that may be null: all zero is the default action.
     unsafe { std::mem::zeroed() }
@@ -110,14 +113,14 @@ fn no_action() -> libc::sigaction {
 extern "C" fn on_bus_error(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,
-    _context: *mut libc::c_void,
+    context: *mut libc::c_void,
 ) {
     // SAFETY: the kernel passes a valid structure to a handler that was installed with SA_SIGINFO.
-    let info = unsafe { &*info };
+    let told = unsafe { &*info };
     // SAFETY: SIGBUS has an address; where another process sent it the bytes mean nothing, and
     // are only compared.
-    let address = unsafe { info.si_addr() }.addr();
-    let sent = info.si_code <= 0;
+    let address = unsafe { told.si_addr() }.addr();
+    let sent = told.si_code <= 0;
     for slot in SLOTS.iter().filter(|_| !sent) {
         let base = slot.base.load(Ordering::Acquire);
         let offset = address.wrapping_sub(base);
@@ -127,13 +130,31 @@ extern "C" fn on_bus_error(
             unsafe { libc::_exit(MAP_FAILURE_EXIT_CODE) };
         }
     }
+    pass_on(signal, info, context);
+}
+
+/// Does what would have happened without this handler.
+fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let previous = PREVIOUS.get().copied().unwrap_or_else(no_action);
-    // SAFETY: a structure that the same call returned, or the default action.
-    unsafe { libc::sigaction(signal, &raw const previous, std::ptr::null_mut()) };
-    if sent {
-        // A fault happens again when this returns; a signal that was sent does not.
-        // SAFETY: blocked while the handler runs, delivered when it returns.
-        unsafe { libc::raise(signal) };
+    match previous.sa_sigaction {
+        libc::SIG_IGN => {}
+        libc::SIG_DFL => {
+            // SAFETY: the default action, a valid structure.
+            unsafe { libc::sigaction(signal, &raw const previous, std::ptr::null_mut()) };
+            // A fault happens again when this returns; a signal that was sent does not.
+            // SAFETY: blocked while the handler runs, delivered when it returns.
+            unsafe { libc::raise(signal) };
+        }
+        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+            // SAFETY: the address of a handler of three arguments, as its flags say.
+            let handler: Handler = unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: the address of a handler of one argument, as its flags say.
+            let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(handler) };
+            handler(signal);
+        }
     }
 }
 

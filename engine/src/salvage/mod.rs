@@ -139,9 +139,11 @@ pub struct LogGap {
 /// ```
 ///
 /// # Errors
-/// `Corrupt` when neither meta page is whole, so that no tree can be found. `Locked` when the
-/// database is open. `NotADatabase` and `Unsupported` as [`Db::open`](crate::Db::open).
-/// `InvalidArgument` for an `into` that cannot be. Failures of writing, such as `Full`.
+/// `Corrupt` when neither meta page is whole, or the two contradict each other, so that no tree can
+/// be trusted. `Locked` when the database is open, or another salvage writes to the same place;
+/// `Io` where its lock file may not be opened for writing. `NotADatabase` and `Unsupported` as
+/// [`Db::open`](crate::Db::open). `InvalidArgument` for an `into` that cannot be. Failures of
+/// writing, such as `Full`.
 pub fn salvage(
     from: impl AsRef<Path>,
     into: impl AsRef<Path>,
@@ -175,8 +177,9 @@ pub fn salvage_on(
             sync_parent(&*host, into)?;
             Ok(report)
         });
-    if salvaged.is_err() {
-        // What is left of it is of no use to anybody, and the first failure is what matters.
+    // What is left of it is of no use to anybody, and the first failure is what matters. But when
+    // it is locked it is somebody else's.
+    if salvaged.as_ref().is_err_and(|error| !error.is_locked()) {
         let _ = remove_database(&*host, &unfinished);
     }
     salvaged

@@ -5,6 +5,8 @@
 //! 1. Each key of the range is told as a pair or a bucket, is told as lost, or is not there.
 //! 2. A page is visited once, and the stack is bounded by the depth of buckets and of trees.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
 use crate::ids::PageRef;
 use crate::limits::BUCKET_DEPTH_MAX;
@@ -32,7 +34,7 @@ pub(super) fn walk(
     range: &KeyRange,
     visit: &mut dyn Visit,
 ) -> Result<()> {
-    let seen = vec![0; source.pages.div_ceil(64) as usize];
+    let seen = BTreeMap::new();
     let mut walk = Walk { source, path: path.clone(), stack: Vec::new(), seen, visit };
     walk.enter(record, range, false);
     while let Some(step) = walk.stack.last_mut() {
@@ -62,8 +64,8 @@ struct Walk<'a> {
     source: &'a Source,
     path: Path,
     stack: Vec<Step>,
-    /// A bit for each page that was visited.
-    seen: Vec<u64>,
+    /// A bit for each page that was visited, 64 pages together: a walk may visit few of many.
+    seen: BTreeMap<u32, u64>,
     visit: &'a mut dyn Visit,
 }
 
@@ -167,7 +169,7 @@ impl Walk<'_> {
     /// Reads a page whose keys or separators must lie within `bounds`.
     fn open(&mut self, page: PageRef, level: Option<u8>, bounds: &KeyRange) -> Result<Vec<u8>> {
         let bytes = self.source.page(page, level)?;
-        let word = &mut self.seen[page.id.index() as usize / 64];
+        let word = self.seen.entry(page.id.index() / 64).or_default();
         let bit = 1 << (page.id.index() % 64);
         if *word & bit != 0 {
             return Err(self.source.damaged(page, "each page once", "it twice".to_owned()));

@@ -118,9 +118,9 @@ pub(super) struct Segments {
 
 impl Segments {
     /// What is missing for `needed` bytes of frames to fit, however records fall on the ends of
-    /// segments, and `kept` bytes more to stay in spares: the smallest ones. Only spares, because the
-    /// rest of a segment is of no use to the next session; the space of a spare that was never used
-    /// is, though that session removes the file itself: its name may not be durable.
+    /// segments, and `kept` bytes more to stay in spares: the smallest ones. Only spares, because
+    /// the rest of a segment is of no use to the next session; the space of a spare that was never
+    /// used is, though that session removes the file itself: its name may not be durable.
     pub(super) fn missing(&self, needed: u64, kept: u64) -> Missing {
         let active = match self.live.back() {
             Some(live) if self.writing => live.header.bytes - live.end,

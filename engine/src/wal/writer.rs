@@ -192,8 +192,8 @@ impl Log {
         WAL_RESERVE_BYTES.min(self.options.segment_bytes_max / 4)
     }
 
-    /// Makes sure that `needed` bytes of frames fit and that what `leaves` says is left, and goes on
-    /// to fit until the next promise. On failure nothing has changed.
+    /// Makes sure that `needed` bytes of frames fit and that what `leaves` says is left, and goes
+    /// on to fit until the next promise. On failure nothing has changed.
     pub(super) fn promise(&self, needed: u64, leaves: Leaves) -> Result<()> {
         let kept = match leaves {
             Leaves::Reserve => self.reserve_bytes(),

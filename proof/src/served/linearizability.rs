@@ -64,6 +64,7 @@ struct Round {
     histories: Mutex<HashMap<usize, Vec<Operation>>>,
     failure: Mutex<Option<String>>,
     over: AtomicBool,
+    kills: AtomicU64,
 }
 
 impl Round {
@@ -78,6 +79,7 @@ impl Round {
             histories: Mutex::new(HashMap::new()),
             failure: Mutex::new(None),
             over: AtomicBool::new(false),
+            kills: AtomicU64::new(0),
         }
     }
 
@@ -103,6 +105,12 @@ impl Round {
                 }
             }
         });
+        // What is on the device after the last kill is part of every key's history.
+        self.restart(program, dir)?;
+        self.read_all();
+        if let Some(server) = self.server.into_inner().expect("no panic while held") {
+            server.kill()?;
+        }
         if let Some(failure) = self.failure.into_inner().expect("no panic while held") {
             return Err(failure);
         }
@@ -118,7 +126,10 @@ impl Round {
     /// Kills the server and starts it again. Clients wait meanwhile.
     fn restart(&self, program: &Path, dir: &Path) -> Result<(), String> {
         let mut server = self.server.write().expect("no panic while held");
-        drop(server.take());
+        self.kills.fetch_add(1, Ordering::SeqCst);
+        if let Some(server) = server.take() {
+            server.kill()?;
+        }
         *server = Some(Server::start(program, dir)?);
         Ok(())
     }
@@ -129,7 +140,9 @@ impl Round {
         let mut seen: Vec<(usize, Operation)> = Vec::new();
         let mut connection = None;
         while !self.over.load(Ordering::Relaxed) && self.begin_one() {
-            let Some(mut client) = connection.take().or_else(|| self.connect()) else { break };
+            let Some((mut client, kills)) = connection.take().or_else(|| self.connect()) else {
+                break;
+            };
             let key = random.below(KEYS);
             let name = format!("{}-{key}", self.number);
             let start = self.now();
@@ -144,10 +157,10 @@ impl Round {
                 Ok(value) => {
                     let end = self.now();
                     seen.push((key, Operation { write, value, start, end }));
-                    connection = Some(client);
+                    connection = Some((client, kills));
                 }
                 // Killed: a write was done or not, a read tells nothing.
-                Err((value, error)) if is_cut_off(&error) => {
+                Err((value, error)) if is_cut_off(&error) && self.kills() > kills => {
                     let unknown = |value| Operation { write, value, start, end: UNKNOWN };
                     seen.extend(value.map(|value| (key, unknown(value))));
                 }
@@ -160,18 +173,40 @@ impl Round {
         }
     }
 
+    /// Reads every key once more.
+    fn read_all(&self) {
+        let Some((mut client, _)) = self.connect() else { return };
+        let mut histories = self.histories.lock().expect("no panic while held");
+        for (key, history) in histories.iter_mut() {
+            let start = self.now();
+            match client.get(&format!("{}-{key}", self.number)) {
+                Ok(value) => {
+                    history.push(Operation { write: false, value, start, end: self.now() });
+                }
+                Err(error) => self.fail(format!("the last read of key {key}: {error}")),
+            }
+        }
+    }
+
+    /// Kills that were begun.
+    fn kills(&self) -> u64 {
+        self.kills.load(Ordering::SeqCst)
+    }
+
     fn begin_one(&self) -> bool {
         let less = |left: u64| left.checked_sub(1);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
-    /// Connects to the server, the next one if this one is being killed.
-    fn connect(&self) -> Option<Client> {
+    /// Connects to the server, the next one if this one is being killed; tells the kills before.
+    fn connect(&self) -> Option<(Client, u64)> {
         for _ in 0..CONNECTS_MAX {
-            let address =
-                self.server.read().expect("no panic while held").as_ref().map(|s| s.address);
+            let (address, kills) = {
+                let server = self.server.read().expect("no panic while held");
+                (server.as_ref().map(|server| server.address), self.kills())
+            };
             match address.map(Client::connect) {
-                Some(Ok(client)) => return Some(client),
+                Some(Ok(client)) => return Some((client, kills)),
                 _ => std::thread::sleep(Duration::from_millis(1)),
             }
         }

@@ -200,7 +200,7 @@ fn fill_one(capacity: u64) -> Result<u64> {
         history.step(&db, Step::Sync)?;
         for step in [Step::Delete, Step::DropBucket] {
             // The space that is kept outlives the process.
-            if capacity % (2 << 10) == 0 {
+            if capacity.is_multiple_of(2 << 10) {
                 db = history.reopen_killed(db)?;
             }
             let removed = history.step(&db, step);
