@@ -1,5 +1,5 @@
-//! Seeded bugs: places where the engine can be told to do the wrong thing, so that the crash
-//! simulation can prove that it notices.
+//! Seeded bugs: places where the engine can be told to do the wrong thing, so that the simulation
+//! of crashes and of disks that lie can prove that it notices.
 //!
 //! Without the feature `simulation` every question is answered `false` at compile time, and nothing
 //! of this is in the program. A bug is chosen for the thread that runs the engine, so simulations

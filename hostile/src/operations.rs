@@ -6,7 +6,7 @@
 //!
 //! After each opening the content is that of one commit, no older than the last that was
 //! acknowledged. Errors come only after faults. Disks that lie about a sync are not among the
-//! faults: on those nothing can be promised.
+//! faults: no commit can be promised there; the rig `lying-disk` tests what is.
 
 use std::sync::Arc;
 use std::time::Duration;

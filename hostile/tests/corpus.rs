@@ -51,6 +51,8 @@ const CORPUS_BYTES_MAX: usize = 3 << 20;
 /// Cases that are made from the seeds, and how long that may take.
 const CASES: u64 = 3000;
 const CASES_TIME_MAX: Duration = Duration::from_secs(4);
+/// Fewer would be as good as none.
+const CASES_MIN: u64 = 20;
 
 fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
@@ -154,6 +156,7 @@ fn cases_near_the_corpus(target: &str) {
         tried += 1;
     }
     println!("{target}: {tried} cases near the corpus, no failure");
+    assert!(tried >= CASES_MIN, "{target}: expected {CASES_MIN} cases in time, found {tried}");
 }
 
 macro_rules! cases {

@@ -1,4 +1,4 @@
-//! The host that is the operating system: Linux files, OFD locks, direct and durable writes.
+//! The host that is the operating system: Linux files, `flock`, direct writes, syncs.
 //!
 //! Never retries a failed sync: the kernel marks the pages clean whether they reached the device
 //! or not, so a second sync that succeeds proves nothing.

@@ -126,16 +126,16 @@ impl Segments {
             Some(live) if self.writing => live.header.bytes - live.end,
             _ => 0,
         };
-        let mut spares: Vec<u64> = self.spares.iter().map(|spare| usable(spare.bytes)).collect();
-        spares.sort_unstable();
-        let (mut reserved, mut room) = (0, active.saturating_sub(SEGMENT_LOSS_BYTES));
-        for bytes in spares {
-            if reserved < kept {
-                reserved += bytes;
-            } else {
-                room += bytes;
-            }
+        let spares = || self.spares.iter().map(|spare| usable(spare.bytes)).zip(0_usize..);
+        // From the smallest on, without memory: this is asked for each commit.
+        let (mut reserved, mut last) = (0, None);
+        while reserved < kept
+            && let Some(next) = spares().filter(|spare| Some(*spare) > last).min()
+        {
+            (reserved, last) = (reserved + next.0, Some(next));
         }
+        let others = spares().map(|(bytes, _)| bytes).sum::<u64>() - reserved;
+        let room = active.saturating_sub(SEGMENT_LOSS_BYTES) + others;
         Missing { needed: needed.saturating_sub(room), kept: kept.saturating_sub(reserved) }
     }
 

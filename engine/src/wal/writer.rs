@@ -443,6 +443,30 @@ mod tests {
     }
 
     #[test]
+    fn records_that_add_leave_room_for_those_that_remove() {
+        if cfg!(miri) {
+            return;
+        }
+        let disk = SimDisk::new(3);
+        let wal = create_with(&disk, GROWING);
+        wal.reserve(100, Leaves::Reserve, &nothing).unwrap();
+        assert!(wal.stats().spares > 0, "what is kept is a spare");
+        limit_space(&disk, 0);
+        let adds = |wal: &Wal| wal.reserve(3000, Leaves::Reserve, &nothing);
+        while adds(&wal).is_ok() {
+            commit(&wal, &[1; 3000]);
+        }
+        assert!(adds(&wal).unwrap_err().is_full());
+        wal.recycle(Position::START).unwrap();
+        // The next session has less than the rest of the segment, but what was kept.
+        let (wal, _) = open(&disk.fork(), Position::START).unwrap();
+        for _ in 0..4 {
+            wal.reserve(1000, Leaves::Nothing, &nothing).unwrap();
+            commit(&wal, &[2; 1000]);
+        }
+    }
+
+    #[test]
     fn recycling_does_not_break_a_promise() {
         if cfg!(miri) {
             return;
