@@ -20,3 +20,4 @@ mod strace;
 pub(crate) mod syscalls;
 mod transaction;
 pub mod worker;
+mod wrong;
