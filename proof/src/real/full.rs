@@ -12,6 +12,7 @@ use super::mounts::{Mount, lacks_memory};
 use super::oracle::Oracle;
 use super::orders::Orders;
 use super::places;
+use super::programs;
 use super::session::{Ends, Line, Session};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
@@ -31,7 +32,7 @@ const ROOM: &str = "size=64m";
 const REOPENS: bool = false;
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
-    if let Some(why) = lacks_memory(plan) {
+    if let Some(why) = lacks_memory(plan).or_else(|| programs::lacks(&["prlimit"])) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {

@@ -110,7 +110,7 @@ struct Machine<'a> {
 
 impl Machine<'_> {
     fn new(plan: &Plan, seed: u64, kind: Kind, bytes: u64) -> Result<Machine<'_>, String> {
-        let dir = places::in_memory(plan)?;
+        let dir = places::with_room(plan, bytes)?;
         let image = Image::new(dir.path(), kind, bytes)?;
         let orders = Orders::varied(image.point().join("db"), seed);
         let oracle = Oracle::new(&orders);

@@ -46,7 +46,7 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
 }
 
 fn cut_once(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
-    let dir = places::in_memory(plan)?;
+    let dir = places::with_room(plan, IMAGE_BYTES)?;
     let mut image = Image::new(dir.path(), KIND, IMAGE_BYTES)?;
     image.mount(KIND, false)?;
     let orders = Orders::new(image.point().join("db"), seed).commits(COMMITS);

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use bristlecone::{Db, Error, ErrorKind};
 
 use super::kernel;
-use super::mounts::{Image, Kind, lacks, must};
+use super::mounts::{Image, Kind, lacks};
 use super::oracle::Oracle;
 use super::orders::Orders;
 use super::places;
+use super::programs::{self, must};
 use super::session::{self, Ends, Session};
 use super::worker::kind_of;
 use crate::record::Evidence;
@@ -32,7 +33,8 @@ const NOT_STARTED: i32 = 127;
 const STOPPED: &[&str] = &["io", "outcome-unknown", "poisoned", "read-only"];
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
-    if let Some(why) = lacks(plan, KIND, IMAGE_BYTES) {
+    let lacks = lacks(plan, KIND, IMAGE_BYTES);
+    if let Some(why) = lacks.or_else(|| programs::lacks(&["chattr", "prlimit"])) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {
@@ -59,7 +61,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn new(plan: &Plan, seed: u64) -> Result<Case<'_>, String> {
-        let dir = places::in_memory(plan)?;
+        let dir = places::with_room(plan, IMAGE_BYTES)?;
         let mut image = Image::new(dir.path(), KIND, IMAGE_BYTES)?;
         image.mount(KIND, false)?;
         let orders = Orders::new(image.point().join("db"), seed).commits(COMMITS);
