@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bristlecone_proof::real::allocator::FailingAllocator;
 use bristlecone_proof::real::orders::Orders;
+use bristlecone_proof::real::places::scratch;
 use bristlecone_proof::real::worker;
 use bristlecone_proof::record::Record;
 use bristlecone_proof::rig::{self, Plan, Rig, Tier};
@@ -142,7 +143,7 @@ fn run_rig(
     cases: u64,
     seed: u64,
 ) -> Result<bristlecone_proof::record::Evidence, String> {
-    let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let scratch = scratch()?;
     let worker = std::env::current_exe().map_err(|error| error.to_string())?;
     Ok(rig::run(rig, &Plan { cases, seed, scratch: scratch.path().to_path_buf(), worker }))
 }

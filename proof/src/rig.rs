@@ -1,7 +1,7 @@
 //! A rig puts the engine through one kind of fault, so and so many times, and counts.
 //!
 //! Invariant: a rig that could not run says that it was skipped; one that ran and found something
-//! wrong lists it as a failure. Nothing passes in silence.
+//! wrong, or ran nothing, lists that as a failure. Nothing passes in silence.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::record::Evidence;
 
 /// Threads of a rig that may use several. The machines that this is meant for have few cores.
-const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 /// Failures that are written down; the rest are like them.
 const FAILURES_MAX: usize = 8;
 
@@ -83,6 +83,9 @@ pub fn run(rig: &Rig, plan: &Plan) -> Evidence {
         evidence.failures.push(format!("the rig itself failed: {}", message(&*panic)));
         evidence
     });
+    if evidence.skipped.is_none() && evidence.cases == 0 && evidence.is_clean() {
+        evidence.failures.push("nothing was run".to_owned());
+    }
     rig.name.clone_into(&mut evidence.rig);
     rig.unit.clone_into(&mut evidence.unit);
     evidence.seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;

@@ -156,7 +156,7 @@ pub const RIGS: &[Rig] = &[
     },
     Rig {
         name: "sync-failures",
-        fault: "each sync, write and name change fails, once and ever; syncs that lie, and a kill",
+        fault: "each sync, write and name change fails, once and ever",
         behaviour: "nothing is acknowledged after a failed sync; what was acknowledged is there",
         unit: "faults",
         cases: [64, 3_000, 6_000],

@@ -1,11 +1,12 @@
 //! A short run of each rig. The tiers run the same with more cases: see `docs/testing.md`.
 
+use bristlecone_proof::real::places::scratch;
 use bristlecone_proof::rig::{self, Plan};
 use bristlecone_proof::rigs::{RIGS, find};
 
 /// Runs so many cases, and fails if one of them did.
 fn run(name: &str, cases: u64) {
-    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let scratch = scratch().expect("a temporary directory");
     let worker = env!("CARGO_BIN_EXE_proof").into();
     let plan = Plan { cases, seed: 1, scratch: scratch.path().to_path_buf(), worker };
     let evidence = rig::run(find(name).expect("a rig of this name"), &plan);

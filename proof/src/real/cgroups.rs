@@ -1,10 +1,12 @@
 //! Limits on the memory of a worker.
 //!
-//! Invariant: a group goes with its owner, when its processes are gone.
+//! Invariant: a group goes with its owner, when its processes are gone, or with this process.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use super::leftovers::{PREFIX, Undo, undo};
 
 /// Where the memory controller of version 1 is, on machines that have it.
 const ROOT: &str = "/sys/fs/cgroup/memory";
@@ -23,11 +25,12 @@ impl Cgroup {
     /// A group with this limit.
     pub(crate) fn new(bytes: u64) -> Result<Cgroup, String> {
         let (process, number) = (std::process::id(), GROUPS.fetch_add(1, Ordering::Relaxed));
-        let dir = Path::new(ROOT).join(format!("bristlecone-proof-{process}-{number}"));
+        let dir = Path::new(ROOT).join(format!("{PREFIX}{process}-{number}"));
         if !Path::new(ROOT).join("memory.limit_in_bytes").exists() {
             return Err("no memory controller of version 1".to_owned());
         }
         std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        undo(Undo::Ungroup(&dir));
         let group = Cgroup(dir);
         group.set("memory.limit_in_bytes", &bytes.to_string())?;
         Ok(group)

@@ -11,14 +11,17 @@
 //! The loop device says of a write that found room for its first part only that it was done. So
 //! that it does not lie, it is given one block at a time.
 
-use super::mounts::{Image, Kind, Mount, lacks, lacks_memory};
+use tempfile::TempDir;
+
+use super::mounts::{Image, Kind, Mount, cannot};
 use super::oracle::Oracle;
 use super::orders::Orders;
 use super::places;
-use super::session;
+use super::session::{self, Ends};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
 
+const KIND: Kind = Kind::Ext4Unjournaled;
 const IMAGE_BYTES: u64 = 64 << 20;
 /// Makes the values so large that the device is full after some ten commits.
 const SCALE: usize = 40;
@@ -26,8 +29,7 @@ const SCALE: usize = 40;
 const COMMITS: u64 = 2_000;
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
-    let lacks = lacks(plan, Kind::Ext4Unjournaled, IMAGE_BYTES);
-    if let Some(why) = lacks.or_else(|| lacks_memory(plan)) {
+    if let Some(why) = cannot(|| Device::new(plan, plan.seed).map(drop)) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {
@@ -37,18 +39,34 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
     })
 }
 
+/// A device with less room than it says, and the file system on it.
+#[derive(Debug)]
+struct Device {
+    image: Image,
+    memory: Mount,
+    /// Goes last, when nothing is mounted in it.
+    _dir: TempDir,
+}
+
+impl Device {
+    fn new(plan: &Plan, seed: u64) -> Result<Device, String> {
+        let dir = places::on_disk(plan)?;
+        let mut memory = Mount::at(dir.path().join("device"))?;
+        memory.mount_memory(&format!("size={}k", 8192 + 64 * (seed % 64)))?;
+        let mut image = Image::new(memory.point(), KIND, IMAGE_BYTES)?;
+        image.mount(KIND, false)?;
+        image.write_blockwise()?;
+        Ok(Device { image, memory, _dir: dir })
+    }
+}
+
 fn run_one(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
-    let dir = places::on_disk(plan)?;
-    let mut device = Mount::at(dir.path().join("device"))?;
-    device.mount_memory(&format!("size={}k", 8192 + 64 * (seed % 64)))?;
-    let mut image = Image::new(device.point(), Kind::Ext4Unjournaled, IMAGE_BYTES)?;
-    image.mount(Kind::Ext4Unjournaled, false)?;
-    image.write_blockwise()?;
-    let orders = Orders::new(image.point().join("db"), seed).commits(COMMITS);
+    let mut device = Device::new(plan, seed)?;
+    let orders = Orders::new(device.image.point().join("db"), seed).commits(COMMITS);
     let orders = Orders { scale: SCALE, pread: seed % 2 == 1, ..orders };
     let mut oracle = Oracle::new(&orders);
     let told = session::run(&plan.worker, &orders)?;
-    told.check_end()?;
+    told.check_end(Ends::failed(&["full", "io", "outcome-unknown", "poisoned"]))?;
     oracle.hear(&told)?;
     let kind = told.failure().ok_or("the device was not full")?;
     counts.add(&format!("stopped: {kind}"), 1);
@@ -56,16 +74,15 @@ fn run_one(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
     // What the cache shows now may not be on the device. The new process reads only.
     let again = Orders { read: true, ..orders.clone() };
     let told = session::run(&plan.worker, &again)?;
-    told.check_end()?;
+    told.check_end(Ends::failed(&["full", "io"])).map_err(|error| format!("again: {error}"))?;
     match told.failure() {
-        Some("io" | "full") => counts.add("refused by a new process", 1),
-        Some(kind) => return Err(format!("a new process found: {kind}")),
+        Some(_) => counts.add("refused by a new process", 1),
         None => oracle.hear(&told)?,
     }
-    image.unmount()?;
-    device.remount("size=64m")?;
-    image.mount(Kind::Ext4Unjournaled, false)?;
+    device.image.unmount()?;
+    device.memory.remount("size=64m")?;
+    device.image.mount(KIND, false)?;
     oracle.examine(&orders.dir, false)?;
-    image.unmount()?;
-    device.unmount()
+    device.image.unmount()?;
+    device.memory.unmount()
 }

@@ -9,7 +9,7 @@ use super::cgroups::{self, Cgroup};
 use super::oracle::Oracle;
 use super::orders::Orders;
 use super::places;
-use super::session::{self, Session};
+use super::session::{self, Ends, Session};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, each, seeds};
 
@@ -39,15 +39,24 @@ pub(crate) fn small(plan: &Plan) -> Evidence {
         let group = Cgroup::new(GROUP_BYTES)?;
         let through = group.through();
         let through: Vec<&str> = through.iter().map(String::as_str).collect();
-        for orders in [orders.clone(), Orders { read: true, ..orders.clone() }] {
-            let told = Session::start_through(&through, &plan.worker, &orders)?.finish()?;
-            told.check_end()?;
-            oracle.hear(&told)?;
-            counts.add("killed by the limit", u64::from(!told.status.success()));
-            counts.add("acknowledged", told.acknowledged());
-        }
+        let told = Session::start(&through, &plan.worker, &orders)?.finish()?;
+        told.check_end(Ends::KILLED)?;
+        oracle.hear(&told)?;
+        counts.add("killed by the limit", u64::from(!told.status.success()));
+        counts.add("acknowledged", told.acknowledged());
         let data = std::fs::metadata(orders.dir.join("data")).map_err(|error| error.to_string())?;
         counts.add("MiB of stores", data.len() >> 20);
+        if told.acknowledged() == 0 || data.len() <= GROUP_BYTES {
+            let (bytes, commits) = (data.len(), told.acknowledged());
+            return Err(format!("a store of {bytes} bytes, {commits} commits: not large enough"));
+        }
+        let read = Orders { read: true, ..orders.clone() };
+        let told = Session::start(&through, &plan.worker, &read)?.finish()?;
+        told.check_end(Ends::WELL).map_err(|error| format!("reading: {error}"))?;
+        oracle.hear(&told)?;
+        if !told.has_opened() {
+            return Err(format!("a reader said {:?}", told.lines));
+        }
         counts.add("MiB of memory at most, summed", group.peak() >> 20);
         oracle.examine(&orders.dir, false)?;
         counts.cases(1);
@@ -92,9 +101,9 @@ fn fail_one(plan: &Plan, number: u64, counts: &Counts) -> Result<(), String> {
         counts.add("aborted", 1);
         counts.cases(1);
     } else {
-        told.check_end()?;
-        counts.add(if told.failure().is_some() { "errors" } else { NOT_REACHED }, 1);
+        told.check_end(Ends::WELL)?;
+        counts.add(NOT_REACHED, 1);
     }
     let looking = number.is_multiple_of(2) && orders.dir.join("data").exists();
-    oracle.examine(&orders.dir, looking)
+    Ok(oracle.examine(&orders.dir, looking)?)
 }

@@ -1,56 +1,37 @@
 //! File systems of a rig's own: images behind loop devices, and file systems in memory.
 //!
 //! Invariant: what is mounted is unmounted when its owner goes, also when a rig fails or this
-//! process is killed; the loop device goes with the mount.
+//! process is killed; the loop device goes with the mount, its settings as they were.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::leftovers::{Undo, undo};
 use super::places;
+use super::programs::must;
 use crate::rig::Plan;
 
 /// A process that was just killed, or one that was just forked, may hold a file for a moment.
 const UNMOUNT_TRIES: usize = 200;
 const UNMOUNT_PAUSE: Duration = Duration::from_millis(5);
 
-/// Runs a program, which must succeed.
-pub(crate) fn must(program: &str, arguments: &[&OsStr]) -> Result<(), String> {
-    let done = Command::new(program).args(arguments).output();
-    let done = done.map_err(|error| format!("cannot run {program}: {error}"))?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&done.stderr).trim().replace('\n', " ");
-    Err(format!("{program} {arguments:?}: {}: {said}", done.status))
-}
-
-/// Unmounts when its input ends without a word, which it does when this process ends, however that
-/// is. Several times, for a mount that was under way.
-const WATCH: &str = r#"read done && exit
-for time in 1 2 3 4 5 6 7 8 9 10; do umount --lazy "$0"; sleep 0.2; done"#;
-
 /// A directory where something is mounted, or can be.
 #[derive(Debug)]
 pub(crate) struct Mount {
     point: PathBuf,
     mounted: bool,
-    watch: Child,
+    /// A setting of the device, and what it was before: written back when the device is free.
+    before: Option<(PathBuf, String)>,
 }
 
 impl Mount {
     /// A new directory, nothing mounted on it.
     pub(crate) fn at(point: PathBuf) -> Result<Mount, String> {
         std::fs::create_dir(&point).map_err(|error| format!("{}: {error}", point.display()))?;
-        let mut watch = Command::new("sh");
-        watch.args(["-c", WATCH]).arg(&point).process_group(0);
-        watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let watch = watch.spawn().map_err(|error| format!("cannot run sh: {error}"))?;
-        Ok(Mount { point, mounted: false, watch })
+        undo(Undo::Unmount(&point));
+        Ok(Mount { point, mounted: false, before: None })
     }
 
     pub(crate) fn point(&self) -> &Path {
@@ -83,13 +64,30 @@ impl Mount {
             match must("umount", &[self.point.as_os_str()]) {
                 Ok(()) => {
                     self.mounted = false;
-                    return Ok(());
+                    return self.restore();
                 }
                 Err(error) => failure = error,
             }
             std::thread::sleep(UNMOUNT_PAUSE);
         }
         Err(failure)
+    }
+
+    /// Changes a setting of the device until it is unmounted.
+    fn set(&mut self, setting: PathBuf, value: &str) -> Result<(), String> {
+        let told = |error: std::io::Error| format!("{}: {error}", setting.display());
+        let before = std::fs::read_to_string(&setting).map_err(told)?.trim().to_owned();
+        undo(Undo::Restore { value: &before, setting: &setting, path: &self.point });
+        std::fs::write(&setting, value).map_err(told)?;
+        self.before = Some((setting, before));
+        Ok(())
+    }
+
+    fn restore(&mut self) -> Result<(), String> {
+        self.before.take().map_or(Ok(()), |(setting, before)| {
+            let written = std::fs::write(&setting, before);
+            written.map_err(|error| format!("{}: {error}", setting.display()))
+        })
     }
 }
 
@@ -102,9 +100,9 @@ impl Drop for Mount {
                 eprintln!("cannot unmount: {error}");
             }
         }
-        // When it cannot be told, it finds nothing to unmount.
-        let _told = self.watch.stdin.take().map(|mut input| input.write_all(b"done\n"));
-        let _ended = self.watch.wait();
+        if let Err(error) = self.restore() {
+            eprintln!("cannot restore: {error}");
+        }
     }
 }
 
@@ -165,7 +163,7 @@ impl Image {
     }
 
     /// Makes the loop device write blocks of 4 KiB one by one.
-    pub(crate) fn write_blockwise(&self) -> Result<(), String> {
+    pub(crate) fn write_blockwise(&mut self) -> Result<(), String> {
         let mounts = std::fs::read_to_string("/proc/mounts").map_err(|error| error.to_string())?;
         let point = self.point().display().to_string();
         let mut fields = mounts.lines().map(|line| line.split(' '));
@@ -175,7 +173,7 @@ impl Image {
         });
         let device = device.ok_or("the mount is not listed")?;
         let setting = format!("/sys/block/{device}/queue/max_sectors_kb");
-        std::fs::write(&setting, "4").map_err(|error| format!("{setting}: {error}"))
+        self.mount.set(setting.into(), "4")
     }
 
     pub(crate) fn remount(&self, options: &str) -> Result<(), String> {
@@ -187,30 +185,31 @@ impl Image {
     }
 }
 
-/// Why this machine cannot mount images of a kind; `None` when it can.
+/// Why this machine cannot mount images of a kind where they are mounted in the runs; `None` when
+/// it can.
 pub(crate) fn lacks(plan: &Plan, kind: Kind, bytes: u64) -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("not root, so nothing can be mounted".to_owned());
-    }
-    let attempt = || {
-        let dir = places::on_disk(plan)?;
+    cannot(|| {
+        let dir = places::with_room(plan, bytes)?;
         let mut image = Image::new(dir.path(), kind, bytes)?;
         image.mount(kind, false)?;
         image.unmount()
-    };
-    attempt().err()
+    })
 }
 
 /// Why this machine cannot mount file systems in memory; `None` when it can.
 pub(crate) fn lacks_memory(plan: &Plan) -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("not root, so nothing can be mounted".to_owned());
-    }
-    let attempt = || {
+    cannot(|| {
         let dir = places::on_disk(plan)?;
         let mut mount = Mount::at(dir.path().join("mounted"))?;
         mount.mount_memory("size=1m")?;
         mount.unmount()
-    };
+    })
+}
+
+/// Why an attempt to mount something fails here; `None` when it does not.
+pub(crate) fn cannot(attempt: impl FnOnce() -> Result<(), String>) -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("not root, so nothing can be mounted".to_owned());
+    }
     attempt().err()
 }

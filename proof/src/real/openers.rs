@@ -9,7 +9,7 @@ use bristlecone::{Db, Result as DbResult};
 
 use super::orders::Orders;
 use super::places;
-use super::session::{Line, Session};
+use super::session::{Ends, Line, Session};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
 
@@ -34,7 +34,7 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
 
 fn processes(plan: &Plan, orders: &Orders, counts: &Counts) -> Result<(), String> {
     let mut sessions =
-        [Session::start(&plan.worker, orders)?, Session::start(&plan.worker, orders)?];
+        [Session::start(&[], &plan.worker, orders)?, Session::start(&[], &plan.worker, orders)?];
     let mut winners = 0;
     for session in &mut sessions {
         match session.await_line()? {
@@ -44,7 +44,7 @@ fn processes(plan: &Plan, orders: &Orders, counts: &Counts) -> Result<(), String
         }
     }
     for session in sessions {
-        session.finish()?.check_end()?;
+        session.finish()?.check_end(Ends::failed(&["locked"]))?;
     }
     counts.add("races of processes", 1);
     one_winner(winners)

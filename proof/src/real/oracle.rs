@@ -5,15 +5,18 @@
 //! without the one before.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use bristlecone::{Db, Options, Result as DbResult};
 
 use super::orders::Orders;
 use super::session::{Line, Told};
-use super::transaction::{Transaction, bucket_name, expected_digest};
-use crate::simulation::compare::{assert_same, assert_sound};
-use crate::simulation::reference::{Now, Tree};
+use super::transaction::{Transaction, bucket_name, digest, expected_digest};
+use super::wrong::{Why, Wrong};
+use crate::rig::message;
+use crate::simulation::compare::assert_same;
+use crate::simulation::reference::{Entry, Now, Tree};
 
 #[derive(Clone, Copy, Debug)]
 struct Begun {
@@ -50,13 +53,14 @@ impl Oracle {
     }
 
     /// Notes what a worker did, and checks what it found when it opened.
-    pub(crate) fn hear(&mut self, told: &Told) -> Result<(), String> {
+    pub(crate) fn hear(&mut self, told: &Told) -> Result<(), Wrong> {
         for line in &told.lines {
             match *line {
                 Line::Opened { revision, digest } => {
                     self.settle(revision)?;
                     if digest != expected_digest(&self.root) {
-                        return Err(format!("a worker found other content at {revision}"));
+                        let how = format!("a worker found other content at {revision}");
+                        return Err(Wrong::new(Why::Mismatch, how));
                     }
                 }
                 Line::Begun { thread, number, revision } => {
@@ -76,17 +80,18 @@ impl Oracle {
     }
 
     /// A store was found at this revision.
-    fn settle(&mut self, revision: u64) -> Result<(), String> {
+    fn settle(&mut self, revision: u64) -> Result<(), Wrong> {
         if revision < self.acknowledged.max(self.revision) {
             let (known, acknowledged) = (self.revision, self.acknowledged);
-            return Err(format!(
-                "LOST: {acknowledged} was acknowledged, {known} was seen, {revision} is found"
-            ));
+            let how =
+                format!("{acknowledged} was acknowledged, {known} was seen, {revision} is found");
+            return Err(Wrong::new(Why::Lost, how));
         }
         while let Some(next) = self.begun.front().copied().filter(|one| one.revision <= revision) {
             let (expected, number) = (self.revision + 1, self.numbers[next.thread] + 1);
             if (next.revision, next.number) != (expected, number) {
-                return Err(format!("expected revision {expected}, {number}, found {next:?}"));
+                let how = format!("expected revision {expected}, {number}, found {next:?}");
+                return Err(Wrong::new(Why::Mismatch, how));
             }
             let Orders { seed, scale, .. } = self.orders;
             Transaction::new(seed, next.thread, next.number, scale).note(&mut self.root);
@@ -95,7 +100,8 @@ impl Oracle {
             self.begun.pop_front();
         }
         if self.revision != revision {
-            return Err(format!("revision {revision} was not begun, {} was", self.revision));
+            let how = format!("revision {revision} was not begun, {} was", self.revision);
+            return Err(Wrong::new(Why::Mismatch, how));
         }
         self.begun.clear();
         Ok(())
@@ -103,32 +109,47 @@ impl Oracle {
 
     /// Opens the store, which must hold what it must, and commits once more to it. `looking` only
     /// reads, so that the next worker recovers what the last one left.
-    pub(crate) fn examine(&mut self, dir: &Path, looking: bool) -> Result<(), String> {
-        let options = self.orders.options().read_only(looking);
-        let told = |error: bristlecone::Error| format!("examined: {error}");
-        let db = Db::open_with(dir, options).map_err(told)?;
-        self.settle(db.stats().revision.0)?;
-        self.compare(&db).map_err(told)?;
+    pub(crate) fn examine(&mut self, dir: &Path, looking: bool) -> Result<(), Wrong> {
+        self.open_and_compare(dir, looking).map_err(|wrong| wrong.at("examined"))
+    }
+
+    fn open_and_compare(&mut self, dir: &Path, looking: bool) -> Result<(), Wrong> {
+        let db = Db::open_with(dir, self.orders.options().read_only(looking))?;
+        self.found(&db)?;
+        self.compare(&db)?;
         if !looking {
-            self.commit(&db).map_err(told)?;
-            self.compare(&db).map_err(told)?;
+            self.commit(&db)?;
+            self.compare(&db)?;
         }
         Ok(())
     }
 
-    /// Panics unless an open database has all that is known to be there, and is sound.
-    pub(crate) fn compare(&self, db: &Db) -> DbResult<()> {
-        assert_same(&db.begin_read()?, &self.root, Now::at(0))?;
-        assert_sound(db)
+    /// An open database has all that is known to be there, and is sound.
+    pub(crate) fn compare(&self, db: &Db) -> Result<(), Wrong> {
+        self.compare_reads(db)?;
+        let report = db.check(&mut |_| {})?;
+        if !report.is_sound() || report.pages_reachable + report.pages_free != report.pages {
+            return Err(Wrong::new(Why::Damaged, format!("{report:?}")));
+        }
+        Ok(())
     }
 
-    /// Panics unless what can be read is what must be there.
-    pub(crate) fn compare_reads(&self, db: &Db) -> DbResult<()> {
-        assert_same(&db.begin_read()?, &self.root, Now::at(0))
+    /// What can be read is what must be there.
+    pub(crate) fn compare_reads(&self, db: &Db) -> Result<(), Wrong> {
+        let same = || assert_same(&db.begin_read()?, &self.root, Now::at(0));
+        // Where all is well, nothing panics; and what panics then is not the content's fault.
+        if digest(db)? == expected_digest(&self.root) {
+            return Ok(same()?);
+        }
+        let how = match catch_unwind(AssertUnwindSafe(same)) {
+            Ok(done) => done.map(|()| "other content, by its checksum alone".to_owned())?,
+            Err(panic) => message(&*panic),
+        };
+        Err(Wrong::new(Why::Mismatch, how))
     }
 
     /// Notes what an open database holds.
-    pub(crate) fn found(&mut self, db: &Db) -> Result<(), String> {
+    pub(crate) fn found(&mut self, db: &Db) -> Result<(), Wrong> {
         self.settle(db.stats().revision.0)
     }
 
@@ -154,16 +175,35 @@ impl Oracle {
         Ok(())
     }
 
-    /// Drops one of the first thread's buckets from an open database, if it is there.
-    pub(crate) fn drop_bucket(&mut self, db: &Db, which: usize) -> DbResult<()> {
-        let name = bucket_name(0, which);
-        if self.root.is_bucket(&name) {
-            db.update(|txn| txn.drop_bucket(&name))?;
-            self.root.entries.remove(&name);
+    /// Deletes something that is known to be there from an open database, a whole bucket or a
+    /// single key; `false` when nothing is known to be there.
+    pub(crate) fn delete(&mut self, db: &Db, whole: bool) -> DbResult<bool> {
+        for name in [1, 2, 0].map(|which| bucket_name(0, which)) {
+            if !self.root.is_bucket(&name) {
+                continue;
+            }
+            let tree = self.root.bucket_mut(&name);
+            let key = tree.entries.iter().find_map(|(key, entry)| match entry {
+                Entry::Value { .. } => Some(key.clone()),
+                Entry::Bucket(_) => None,
+            });
+            match (whole, key) {
+                (true, _) => {
+                    db.update(|txn| txn.drop_bucket(&name))?;
+                    self.root.entries.remove(&name);
+                }
+                (false, Some(key)) => {
+                    let found = db.update(|txn| txn.bucket_mut(&name)?.delete(&key))?;
+                    assert!(found, "{key:?} is known to be there");
+                    self.root.bucket_mut(&name).entries.remove(&key);
+                }
+                (false, None) => continue,
+            }
             self.revision += 1;
             self.acknowledged = self.revision;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// How a store that it judges is opened.

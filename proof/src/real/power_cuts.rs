@@ -15,13 +15,14 @@ use std::fs::File;
 use bristlecone::MAP_FAILURE_EXIT_CODE;
 
 use super::kernel;
-use super::kills::{NEW_PERCENT, short_time};
+use super::kills::{NEW_PERCENT, count, let_live, require_commits, short_time};
 use super::mounts::{Image, Kind, lacks};
 use super::oracle::Oracle;
 use super::orders::Orders;
 use super::places;
-use super::session::{Session, Told};
+use super::session::{Ends, Session};
 use super::strace;
+use super::wrong::{Why, Wrong};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
 use crate::simulation::random::Random;
@@ -35,6 +36,9 @@ const AFTER_US: usize = 2_000;
 const EXT4_BYTES: u64 = 64 << 20;
 /// No smaller XFS can be made.
 const XFS_BYTES: u64 = 320 << 20;
+/// What a worker may meet whose file system is gone.
+const CUT: Ends =
+    Ends { killed: true, failures: &["io", "outcome-unknown", "poisoned", "read-only"] };
 /// A disk that lies is found out within so many stores, or the rig sees nothing.
 const LIES: u64 = 8;
 
@@ -51,10 +55,11 @@ fn cuts(plan: &Plan, kind: impl Fn(u64) -> Kind + Sync, bytes: u64) -> Evidence 
     if let Some(why) = lacks(plan, kind(plan.seed), bytes) {
         return Evidence::skipped(why);
     }
-    seeds(plan, |seed, counts| {
+    let evidence = seeds(plan, |seed, counts| {
         let cuts = CUTS.min(plan.cases);
-        Machine::new(plan, seed, kind(seed), bytes)?.run(cuts, &[], counts)
-    })
+        Ok(Machine::new(plan, seed, kind(seed), bytes)?.run(cuts, &[], counts)?)
+    });
+    require_commits(evidence)
 }
 
 /// With a disk that lies about syncs the rig must lose commits.
@@ -70,15 +75,20 @@ pub(crate) fn lying(plan: &Plan) -> Evidence {
         let (kind, bytes) = kinds[seed as usize % 2];
         for store in 0..LIES {
             let machine = Machine::new(plan, seed + store, kind, bytes)?;
-            match std::panic::catch_unwind(|| machine.run(CUTS, &lie, &Counts::default())) {
-                Ok(Ok(())) => {}
-                Ok(Err(how)) if how.contains("LOST") => {
+            let wrong = match machine.run(CUTS, &lie, &Counts::default()) {
+                Ok(()) => continue,
+                Err(wrong) => wrong,
+            };
+            match wrong.why {
+                Why::Lost => {
                     counts.cases(1);
                     counts.add("stores until a loss", store + 1);
                     return Ok(());
                 }
-                // Damage that the engine found: lost as well, and not in silence.
-                _ => counts.add("stores that told of their damage", 1),
+                // Lost as well, and not in silence.
+                Why::Damaged => counts.add("stores that told of their damage", 1),
+                Why::Mismatch => counts.add("stores with other content", 1),
+                Why::Failed => return Err(format!("store {store}: {wrong}")),
             }
         }
         Err("a disk that lies about syncs lost nothing".to_owned())
@@ -100,7 +110,7 @@ struct Machine<'a> {
 
 impl Machine<'_> {
     fn new(plan: &Plan, seed: u64, kind: Kind, bytes: u64) -> Result<Machine<'_>, String> {
-        let dir = places::in_memory(plan)?;
+        let dir = places::with_room(plan, bytes)?;
         let image = Image::new(dir.path(), kind, bytes)?;
         let orders = Orders::varied(image.point().join("db"), seed);
         let oracle = Oracle::new(&orders);
@@ -108,43 +118,40 @@ impl Machine<'_> {
         Ok(Machine { plan, kind, image, orders, oracle, random, _dir: dir })
     }
 
-    fn run(mut self, cuts: u64, through: &[&str], counts: &Counts) -> Result<(), String> {
+    fn run(mut self, cuts: u64, through: &[&str], counts: &Counts) -> Result<(), Wrong> {
         self.image.mount(self.kind, false)?;
         for cut in 0..cuts {
             if self.random.percent(NEW_PERCENT) {
                 self.orders.dir = self.image.point().join(format!("db {cut}"));
                 self.oracle = Oracle::new(&self.orders);
             }
-            self.cut(through, counts).map_err(|error| format!("cut {cut}: {error}"))?;
+            self.cut(through, counts).map_err(|wrong| wrong.at(&format!("cut {cut}")))?;
             counts.cases(1);
         }
-        self.image.unmount()
+        Ok(self.image.unmount()?)
     }
 
-    fn cut(&mut self, through: &[&str], counts: &Counts) -> Result<(), String> {
-        let mut session = match through {
-            [] => Session::start(&self.plan.worker, &self.orders)?,
-            _ => Session::start_through(through, &self.plan.worker, &self.orders)?,
-        };
-        std::thread::sleep(short_time(&mut self.random, LIFE_US));
+    fn cut(&mut self, through: &[&str], counts: &Counts) -> Result<(), Wrong> {
+        let mut session = Session::start(through, &self.plan.worker, &self.orders)?;
+        let_live(&mut session, &mut self.random, LIFE_US)?;
         File::open(self.image.point())
             .and_then(|point| kernel::shut_down(&point))
             .map_err(|error| format!("cannot shut the file system down: {error}"))?;
         std::thread::sleep(short_time(&mut self.random, AFTER_US));
         session.kill()?;
         let told = session.finish()?;
-        check_end(&told)?;
+        if let Some(kind @ ("corrupt" | "not-a-database")) = told.failure() {
+            return Err(Wrong::new(Why::Damaged, format!("{kind}: {:?}", told.lines.last())));
+        }
+        // A worker whose file system is gone may also be ended by its map.
+        if told.status.code() != Some(MAP_FAILURE_EXIT_CODE) {
+            told.check_end(CUT)?;
+        }
         self.oracle.hear(&told)?;
-        counts.add("acknowledged", told.acknowledged());
+        count(&told, counts);
         self.image.unmount()?;
         self.image.mount(self.kind, false)?;
         let looking = self.random.percent(60) && self.orders.dir.join("data").exists();
         self.oracle.examine(&self.orders.dir, looking)
     }
-}
-
-/// A worker whose file system is gone may also be ended by its map.
-fn check_end(told: &Told) -> Result<(), String> {
-    let by_its_map = told.status.code() == Some(MAP_FAILURE_EXIT_CODE);
-    if by_its_map { Ok(()) } else { told.check_end() }
 }

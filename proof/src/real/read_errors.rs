@@ -17,7 +17,7 @@ use super::mounts::{Image, Kind, lacks};
 use super::oracle::Oracle;
 use super::orders::Orders;
 use super::places;
-use super::session::{self, Session, Told};
+use super::session::{self, Ends, Line, Session, Told};
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
 
@@ -46,14 +46,14 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
 }
 
 fn cut_once(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
-    let dir = places::in_memory(plan)?;
+    let dir = places::with_room(plan, IMAGE_BYTES)?;
     let mut image = Image::new(dir.path(), KIND, IMAGE_BYTES)?;
     image.mount(KIND, false)?;
     let orders = Orders::new(image.point().join("db"), seed).commits(COMMITS);
     let orders = Orders { scale: SCALE, pread: seed.is_multiple_of(4), ..orders };
     let mut oracle = Oracle::new(&orders);
     let told = session::run(&plan.worker, &orders)?;
-    told.check_end()?;
+    told.check_end(Ends::WELL)?;
     oracle.hear(&told)?;
     image.unmount()?;
     image.mount(KIND, true)?;
@@ -68,9 +68,9 @@ fn cut_once(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
     };
     let told = if seed.is_multiple_of(2) {
         cut()?;
-        Session::start_through(&through, &plan.worker, &orders)?.finish()?
+        Session::start(&through, &plan.worker, &orders)?.finish()?
     } else {
-        let mut session = Session::start_through(&through, &plan.worker, &orders)?;
+        let mut session = Session::start(&through, &plan.worker, &orders)?;
         session.await_line()?.ok_or("the worker did not open")?;
         cut()?;
         group.reclaim()?;
@@ -84,7 +84,11 @@ fn cut_once(plan: &Plan, seed: u64, counts: &Counts) -> Result<(), String> {
 /// What the worker met, as it is counted.
 fn met(told: &Told) -> Result<&'static str, String> {
     match told.failure() {
-        Some("io") => Ok("told of the file that cannot be read"),
+        Some("io") => match told.check_end(Ends::failed(&["io"])) {
+            Ok(()) if names_a_file(told) => Ok("told of the file that cannot be read"),
+            Ok(()) => Err(format!("an error that names no file: {told:?}")),
+            Err(error) => Err(error),
+        },
         Some(kind) => Err(format!("expected an error of reading, found {kind}: {told:?}")),
         None if told.status.success() => Ok("read everything"),
         None if told.status.code() == Some(MAP_FAILURE_EXIT_CODE) => {
@@ -97,4 +101,13 @@ fn met(told: &Told) -> Result<&'static str, String> {
         }
         None => Err(format!("ended with {}: {}", told.status, told.errors)),
     }
+}
+
+/// Every failure that the worker told of has the path of a file of the store.
+fn names_a_file(told: &Told) -> bool {
+    let files = ["/db/data", "/db/wal/", "/db/lock"];
+    told.lines.iter().all(|line| match line {
+        Line::Failed { why, .. } => files.iter().any(|file| why.contains(file)),
+        _ => true,
+    })
 }

@@ -8,14 +8,16 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use bristlecone::{Db, ErrorKind};
+use bristlecone::{Db, Error, ErrorKind};
 
 use super::kernel;
-use super::mounts::{Image, Kind, lacks, must};
+use super::mounts::{Image, Kind, lacks};
 use super::oracle::Oracle;
 use super::orders::Orders;
 use super::places;
-use super::session::{self, Session};
+use super::programs::{self, must};
+use super::session::{self, Ends, Session};
+use super::worker::kind_of;
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
 
@@ -27,8 +29,12 @@ const DESCRIPTORS: u64 = 24;
 /// Exit code of a shell or a loader that could not start the worker.
 const NOT_STARTED: i32 = 127;
 
+/// What is said when a file system stops taking writes.
+const STOPPED: &[&str] = &["io", "outcome-unknown", "poisoned", "read-only"];
+
 pub(crate) fn run(plan: &Plan) -> Evidence {
-    if let Some(why) = lacks(plan, KIND, IMAGE_BYTES) {
+    let lacks = lacks(plan, KIND, IMAGE_BYTES);
+    if let Some(why) = lacks.or_else(|| programs::lacks(&["chattr", "prlimit"])) {
         return Evidence::skipped(why);
     }
     seeds(plan, |seed, counts| {
@@ -55,7 +61,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn new(plan: &Plan, seed: u64) -> Result<Case<'_>, String> {
-        let dir = places::in_memory(plan)?;
+        let dir = places::with_room(plan, IMAGE_BYTES)?;
         let mut image = Image::new(dir.path(), KIND, IMAGE_BYTES)?;
         image.mount(KIND, false)?;
         let orders = Orders::new(image.point().join("db"), seed).commits(COMMITS);
@@ -63,7 +69,7 @@ impl Case<'_> {
         let orders = Orders { killed: true, pread: true, ..orders };
         let mut oracle = Oracle::new(&orders);
         let told = session::run(&plan.worker, &orders)?;
-        told.check_end()?;
+        told.check_end(Ends::KILLED)?;
         oracle.hear(&told)?;
         let orders = Orders { killed: false, ..orders };
         Ok(Case { plan, image, orders, oracle, _dir: dir })
@@ -92,7 +98,7 @@ impl Case<'_> {
         let db = Db::open_with(&self.orders.dir, self.oracle.options()).map_err(told)?;
         self.oracle.found(&db)?;
         self.oracle.commit(&db).map_err(told)?;
-        self.oracle.compare(&db).map_err(told)?;
+        self.oracle.compare(&db)?;
         if counts_even(&self.orders) {
             self.image.remount("abort")?;
         } else {
@@ -102,11 +108,14 @@ impl Case<'_> {
         }
         let error = (0..COMMITS).find_map(|_| self.oracle.commit(&db).err());
         let error = error.ok_or("a file system that takes no writes took commits")?;
-        counts.add(&format!("stopped: {}", super::worker::kind_of(&error).0), 1);
+        counts.add(&format!("stopped: {}", check_refusal(&error, STOPPED)?), 1);
         // What was read before is in memory, whatever became of the disk.
-        self.oracle.compare_reads(&db).map_err(told)?;
+        self.oracle.compare_reads(&db)?;
         let again = self.oracle.commit(&db).err();
-        again.ok_or("a file system that takes no writes took a commit")?;
+        let again = again.ok_or("a file system that takes no writes took a commit")?;
+        // What changed nothing may be tried again; anything else must have stopped all writing.
+        let refused = matches!(error.kind(), ErrorKind::Io { .. } | ErrorKind::ReadOnly { .. });
+        check_refusal(&again, if refused { STOPPED } else { &["poisoned"] })?;
         drop(db);
         self.image.unmount()?;
         self.image.mount(KIND, false)?;
@@ -126,12 +135,10 @@ impl Case<'_> {
             let immutable = Immutable::new(&name)?;
             let told = session::run(&self.plan.worker, &self.orders)?;
             drop(immutable);
-            told.check_end().map_err(|error| format!("{}: {error}", name.display()))?;
+            let ends = Ends::failed(&["io", "outcome-unknown", "poisoned"]);
+            told.check_end(ends).map_err(|error| format!("{}: {error}", name.display()))?;
             self.oracle.hear(&told)?;
             let kind = told.failure().unwrap_or("nothing");
-            if !["nothing", "io", "outcome-unknown", "poisoned"].contains(&kind) {
-                return Err(format!("{}: {kind}, {:?}", name.display(), told.lines.last()));
-            }
             counts.add(&format!("immutable, met: {kind}"), 1);
             self.oracle.examine(&dir, true)?;
         }
@@ -141,11 +148,12 @@ impl Case<'_> {
     fn few_descriptors(mut self, count: u64, counts: &Counts) -> Result<(), String> {
         let limit = format!("--nofile={count}");
         let through = ["prlimit", limit.as_str()];
-        let told = Session::start_through(&through, &self.plan.worker, &self.orders)?.finish()?;
+        let told = Session::start(&through, &self.plan.worker, &self.orders)?.finish()?;
         if told.status.code() == Some(NOT_STARTED) && told.lines.is_empty() {
             counts.add("descriptors too few to start", 1);
         } else {
-            told.check_end().map_err(|error| format!("{count} descriptors: {error}"))?;
+            let ends = Ends::failed(&["io", "outcome-unknown", "poisoned"]);
+            told.check_end(ends).map_err(|error| format!("{count} descriptors: {error}"))?;
             let kind = told.failure().unwrap_or("nothing");
             counts.add(&format!("descriptors, met: {kind}"), 1);
         }
@@ -157,6 +165,13 @@ impl Case<'_> {
         self.oracle.examine(&self.orders.dir, false)?;
         self.image.unmount()
     }
+}
+
+/// The kind of an error, which must be one of these.
+fn check_refusal(error: &Error, expected: &[&str]) -> Result<&'static str, String> {
+    let kind = kind_of(error);
+    let found = || format!("expected one of {expected:?}, found {kind}: {error}");
+    expected.contains(&kind).then_some(kind).ok_or_else(found)
 }
 
 fn counts_even(orders: &Orders) -> bool {

@@ -1,10 +1,11 @@
 //! System calls that fail, lie or kill, by `strace`.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 
 use super::orders::Orders;
-use super::session::{Session, Told};
+use super::session::{Ends, Session, Told};
 
 /// The calls by which the engine changes files.
 pub(crate) const CALLS: [&str; 9] = [
@@ -47,17 +48,31 @@ pub(crate) fn inject(calls: &str, how: &str) -> Vec<String> {
     arguments
 }
 
-/// How often a worker makes each of the calls that change files.
-pub(crate) fn count(worker: &Path, orders: &Orders, log: &Path) -> Result<Vec<u64>, String> {
+/// Which of each of the calls that change files a worker makes for its store, by their indices.
+pub(crate) fn count(
+    worker: &Path,
+    orders: &Orders,
+    log: &Path,
+) -> Result<Vec<RangeInclusive<u64>>, String> {
     let through = trace(&CALLS.join(","), log);
     let through: Vec<&str> = through.iter().map(String::as_str).collect();
-    let told = Session::start_through(&through, worker, orders)?.finish()?;
-    if !told.status.success() {
-        return Err(format!("a worker under strace ended with {}: {}", told.status, told.errors));
-    }
+    let told = Session::start(&through, worker, orders)?.finish()?;
+    told.check_end(Ends::WELL)?;
     let log = std::fs::read_to_string(log).map_err(|error| error.to_string())?;
-    let calls = |call: &&str| log.lines().filter(|line| name(line) == Some(*call)).count() as u64;
-    Ok(CALLS.iter().map(calls).collect())
+    Ok(indices(&log, &orders.dir))
+}
+
+/// The indices of each of the calls, the first being 1; without those that come before anything is
+/// done to the store.
+fn indices(log: &str, store: &Path) -> Vec<RangeInclusive<u64>> {
+    let store = store.display().to_string();
+    let started = log.lines().position(|line| line.contains(&store)).unwrap_or(usize::MAX);
+    let of_call = |call: &str| {
+        let lines = log.lines().enumerate().filter(|(_, line)| name(line) == Some(call));
+        let (before, after): (Vec<_>, Vec<_>) = lines.partition(|&(number, _)| number < started);
+        before.len() as u64 + 1..=(before.len() + after.len()) as u64
+    };
+    CALLS.into_iter().map(of_call).collect()
 }
 
 /// The call that a line of a log tells of: `1234 fsync(3</name>) = 0`.
@@ -76,7 +91,7 @@ pub(crate) fn run(
     let mut through = trace(&format!("{call},write"), log);
     through.extend(["-e".to_owned(), format!("inject={call}:{how}")]);
     let through: Vec<&str> = through.iter().map(String::as_str).collect();
-    let told = Session::start_through(&through, worker, orders)?.finish()?;
+    let told = Session::start(&through, worker, orders)?.finish()?;
     let log = std::fs::read_to_string(log).map_err(|error| error.to_string())?;
     match acknowledged_after_failure(&log) {
         Some(line) => Err(format!("acknowledged after a failed sync: {line}")),
@@ -104,6 +119,20 @@ fn acknowledged_after_failure(log: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_before_those_for_the_store_are_left_out() {
+        let log = "7 openat(AT_FDCWD</>, \"/lib/libc.so\", O_RDONLY) = 3</lib/libc.so>\n\
+                   7 mkdir(\"/shm/db\", 0777) = 0\n\
+                   7 openat(AT_FDCWD</>, \"/shm/db/data\", O_RDWR) = 3</shm/db/data>\n\
+                   7 openat(AT_FDCWD</>, \"/dev/null\", O_RDWR) = 4</dev/null>\n";
+        let of = |call: &str| {
+            let place = CALLS.iter().position(|one| *one == call).expect("one of the calls");
+            indices(log, Path::new("/shm/db"))[place].clone()
+        };
+        assert_eq!((of("openat"), of("mkdir")), (2..=3, 1..=1));
+        assert!(of("fsync").is_empty());
+    }
 
     #[test]
     fn an_acknowledgement_after_a_failed_sync_is_seen() {

@@ -6,7 +6,7 @@
 //! ```text
 //! opened <revision> <checksum of all content>
 //! begun <thread> <number> <revision>
-//! acknowledged <revision>
+//! acknowledged <revision>        by its commit, or by a sync, a checkpoint or a close after it
 //! refused <why>                  the commit changed nothing; it is tried again
 //! failed <kind> <why>            the last line
 //! ```
@@ -26,21 +26,40 @@ use super::transaction::{Then, Transaction, digest, last_number};
 
 /// How often a commit is tried that changes nothing.
 const TRIES: usize = 3;
-/// The exit code of a worker that committed after a failure which must stop all writing.
-pub(crate) const WENT_ON: u8 = 30;
+/// What a worker that stopped by itself says it met, and its exit codes.
+pub(crate) const KINDS: [(&str, u8); 10] = [
+    ("full", 20),
+    ("outcome-unknown", 21),
+    ("poisoned", 22),
+    ("read-only", 23),
+    ("locked", 24),
+    ("corrupt", 25),
+    ("io", 26),
+    ("not-a-database", 27),
+    ("other", 28),
+    // It committed after a failure which must stop all writing.
+    (WENT_ON, 30),
+];
+const WENT_ON: &str = "went-on";
 
-/// What a worker that stopped by itself says it met, and its exit code.
-pub(crate) fn kind_of(error: &Error) -> (&'static str, u8) {
+/// The kind of an error.
+pub(crate) fn kind_of(error: &Error) -> &'static str {
     match error.kind() {
-        ErrorKind::Full { .. } => ("full", 20),
-        ErrorKind::OutcomeUnknown { .. } => ("outcome-unknown", 21),
-        ErrorKind::Poisoned { .. } => ("poisoned", 22),
-        ErrorKind::ReadOnly { .. } => ("read-only", 23),
-        ErrorKind::Locked { .. } => ("locked", 24),
-        ErrorKind::Corrupt(_) => ("corrupt", 25),
-        ErrorKind::Io { .. } => ("io", 26),
-        _ => ("other", 27),
+        ErrorKind::Full { .. } => "full",
+        ErrorKind::OutcomeUnknown { .. } => "outcome-unknown",
+        ErrorKind::Poisoned { .. } => "poisoned",
+        ErrorKind::ReadOnly { .. } => "read-only",
+        ErrorKind::Locked { .. } => "locked",
+        ErrorKind::Corrupt(_) => "corrupt",
+        ErrorKind::Io { .. } => "io",
+        ErrorKind::NotADatabase { .. } => "not-a-database",
+        _ => "other",
     }
+}
+
+/// The exit code of a kind.
+pub(crate) fn code_of(kind: &str) -> Option<u8> {
+    KINDS.into_iter().find_map(|(name, code)| (name == kind).then_some(code))
 }
 
 /// Runs a worker.
@@ -49,8 +68,7 @@ pub fn run(orders: &Orders) -> ExitCode {
     // A worker never outlives the process that judges it.
     let _best_effort = set_parent_process_death_signal(Some(Signal::KILL));
     if let Err(error) = bristlecone::exit_on_map_failure() {
-        tell(&format!("failed other no handler for maps: {error}"));
-        return ExitCode::FAILURE;
+        return fail("other", &format!("no handler for maps: {error}")).into();
     }
     let named =
         |bug: &Mutation| orders.bug.as_ref().is_some_and(|name| *name == format!("{bug:?}"));
@@ -63,14 +81,14 @@ pub fn run(orders: &Orders) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => fail(kind_of(&error), &error.to_string()).into(),
     }
 }
 
-fn fail(error: &Error) -> ExitCode {
-    let (kind, code) = kind_of(error);
-    tell(&format!("failed {kind} {error}"));
-    ExitCode::from(code)
+/// Tells of a failure; the exit code that goes with it.
+fn fail(kind: &str, why: &str) -> u8 {
+    tell(&format!("failed {kind} {why}"));
+    code_of(kind).expect("every kind has a code")
 }
 
 /// Writes a line, whole. Nobody being there to read it is the end.
@@ -112,9 +130,7 @@ fn work(orders: &Orders) -> Result<()> {
                 let done = Thread::new(orders, thread, &db).and_then(|thread| thread.run(db));
                 // The others must not go on and hide it.
                 if let Err(error) = done {
-                    let (_, code) = kind_of(&error);
-                    fail(&error);
-                    std::process::exit(code.into());
+                    std::process::exit(fail(kind_of(&error), &error.to_string()).into());
                 }
             });
         }
@@ -127,12 +143,14 @@ struct Thread<'a> {
     orders: &'a Orders,
     thread: usize,
     number: u64,
+    /// Of its last commit, durable or not.
+    revision: TxnId,
 }
 
 impl<'a> Thread<'a> {
     fn new(orders: &'a Orders, thread: usize, db: &Db) -> Result<Thread<'a>> {
         let number = last_number(&db.begin_read()?, thread)?;
-        Ok(Thread { orders, thread, number })
+        Ok(Thread { orders, thread, number, revision: db.stats().revision })
     }
 
     fn run(mut self, mut db: Db) -> Result<()> {
@@ -144,13 +162,18 @@ impl<'a> Thread<'a> {
             self.commit(&db, &transaction)?;
             match transaction.then {
                 Then::Nothing => {}
-                Then::Sync => db.sync().map_err(|error| stopped(&db, error))?,
+                Then::Sync => {
+                    db.sync().map_err(|error| stopped(&db, error))?;
+                    self.acknowledge();
+                }
                 Then::Checkpoint => match db.checkpoint() {
+                    Ok(()) => self.acknowledge(),
                     Err(error) if changed_nothing(&error) => tell(&format!("refused {error}")),
-                    done => done.map_err(|error| stopped(&db, error))?,
+                    Err(error) => return Err(stopped(&db, error)),
                 },
                 Then::Reopen if alone => {
                     db.close()?;
+                    self.acknowledge();
                     db = open(self.orders)?;
                 }
                 Then::Reopen => {}
@@ -162,12 +185,18 @@ impl<'a> Thread<'a> {
         if alone { db.close() } else { Ok(()) }
     }
 
+    /// All that it committed so far is durable.
+    fn acknowledge(&self) {
+        tell(&format!("acknowledged {}", self.revision.0));
+    }
+
     fn commit(&mut self, db: &Db, transaction: &Transaction) -> Result<()> {
         for left in (0..TRIES).rev() {
             match self.try_to_commit(db, transaction) {
                 Ok(revision) => {
+                    self.revision = revision;
                     if transaction.durability == Durability::Sync {
-                        tell(&format!("acknowledged {}", revision.0));
+                        self.acknowledge();
                     }
                     self.number += 1;
                     return Ok(());
@@ -204,8 +233,7 @@ fn stopped(db: &Db, error: Error) -> Error {
             txn.commit()
         });
         if !next.is_err_and(|error| error.is_poisoned()) {
-            tell(&format!("failed went-on {error}"));
-            std::process::exit(WENT_ON.into());
+            std::process::exit(fail(WENT_ON, &error.to_string()).into());
         }
     }
     error
