@@ -4,7 +4,8 @@
 //! when there is room again, so do writes, without a restart.
 //!
 //! Method: every other case is a file system in memory that is enlarged under the open database,
-//! for a share with the engine's own threads; the others are a limit on the size of files that a worker runs under, which cuts writes short.
+//! for a share with the engine's own threads; the others are a limit on the size of files that a
+//! worker runs under, which cuts writes short.
 
 use bristlecone::Db;
 
@@ -58,7 +59,7 @@ fn fill(plan: &Plan, seed: u64, bytes: u64, counts: &Counts) -> Result<(), Strin
         ..Orders::new(mount.point().join("db"), seed)
     };
     let mut oracle = Oracle::new(&orders);
-    if REOPENS && case.is_multiple_of(2) {
+    if REOPENS && (case / 3).is_multiple_of(2) {
         fill_and_kill(plan, &orders, &mut oracle, counts)?;
     }
     fill_mounted(&mount, &orders, &mut oracle, counts)?;
@@ -73,7 +74,9 @@ fn fill_and_kill(
     oracle: &mut Oracle,
     counts: &Counts,
 ) -> Result<(), String> {
-    let mut session = Session::start(&[], &plan.worker, orders)?;
+    // One that finds room ends with a kill as well.
+    let orders = Orders { killed: true, ..orders.clone().commits(COMMITS) };
+    let mut session = Session::start(&[], &plan.worker, &orders)?;
     if session.await_that(|line| matches!(line, Line::Refused(_)))? {
         session.kill()?;
         counts.add("full stores of killed workers", 1);
