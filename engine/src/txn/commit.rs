@@ -176,10 +176,16 @@ impl WriteTxn {
         let store = Arc::clone(self.store());
         store.check_poison()?;
         let wal = store.wal()?;
-        let leaves = if record.only_removes() { Leaves::Nothing } else { Leaves::Reserve };
+        let only_removes = record.only_removes();
         let bytes = record.finish(self.id, self.time_ms);
         let publish = |durable, end| store.publish(durable, end);
-        let reserved = wal.reserve(bytes.len(), leaves, &publish);
+        let reserved = match wal.reserve(bytes.len(), Leaves::Reserve, &publish) {
+            // What is kept is for this, and only when there is no other room.
+            Err(error) if error.is_full() && only_removes => {
+                wal.reserve(bytes.len(), Leaves::Nothing, &publish)
+            }
+            reserved => reserved,
+        };
         reserved.map_err(|error| store.note_log_failure(error))?;
         let expected = Sequence(self.pages.writer.sequence.0 + 1);
         // Queued first: once it is appended, another thread may flush and publish it at any time.

@@ -61,10 +61,13 @@ pub(super) fn limit_space(disk: &SimDisk, bytes: u64) {
     disk.set_capacity(Some(disk.space_bytes() + bytes));
 }
 
-/// The segment files, in the order of their names.
+/// The segment files that are or were in use, in the order of their names.
 pub(super) fn files(disk: &SimDisk) -> Vec<PathBuf> {
-    let is_segment = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "wal");
-    disk.list_all().into_keys().filter(is_segment).collect()
+    let is_used = |path: &PathBuf| {
+        path.extension().is_some_and(|suffix| suffix == "wal")
+            && disk.read_file(path).unwrap().iter().any(|&byte| byte != 0)
+    };
+    disk.list_all().into_keys().filter(is_used).collect()
 }
 
 /// Changes a file in the cache and on the device.

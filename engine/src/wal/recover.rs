@@ -52,10 +52,10 @@ pub(super) struct Request<'a> {
 struct Files {
     /// Segments from that of the request's position on, in the order of their numbers.
     live: Vec<Live>,
-    /// Files without a header, which may be new or damaged segments.
+    /// Files with zeros for a header: prepared and not used, or damaged.
     blank: Vec<SegmentFile>,
-    /// True when one of the blank files is not zeros.
-    damaged: Option<PathBuf>,
+    /// Files with something else for a header: torn or damaged.
+    broken: Vec<SegmentFile>,
     /// Segments before that of the position, which an older checkpoint needs, in their order.
     kept: Vec<Live>,
     /// Segments that nobody needs.
@@ -75,7 +75,7 @@ pub(super) fn recover(
     let mut end = None;
     if request.range.clean {
         let files = read_headers(&opened, request)?;
-        if files.damaged.is_none() && files.live.len() == 1 {
+        if files.broken.is_empty() && files.live.len() == 1 {
             end = Some((request.range.from, files));
         }
     }
@@ -89,7 +89,7 @@ pub(super) fn recover(
             (replay_all(&mut files, request, replay)?, files)
         }
     };
-    let useless = files.blank.iter().map(|blank| &blank.path).chain(&listing.unfinished);
+    let useless = files.broken.iter().map(|broken| &broken.path).chain(&listing.unfinished);
     for path in useless.filter(|_| !request.read_only) {
         host.remove_file(path).map_err(|error| Error::io("remove", path, error))?;
     }
@@ -100,6 +100,7 @@ pub(super) fn recover(
     Ok(Segments {
         live,
         spares: files.old,
+        unused: files.blank,
         writing: false,
         next_lsn: end.lsn,
         next_file: listing.next_file,
@@ -143,7 +144,7 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
     let mut files = Files {
         live: Vec::new(),
         blank: Vec::new(),
-        damaged: None,
+        broken: Vec::new(),
         kept: Vec::new(),
         old: Vec::new(),
     };
@@ -168,10 +169,7 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
             }
             FoundHeader::Version(found) => return Err(other_version(&segment.path, found)),
             FoundHeader::Zeros => files.blank.push(segment.clone()),
-            FoundHeader::Invalid => {
-                files.damaged.get_or_insert_with(|| segment.path.clone());
-                files.blank.push(segment.clone());
-            }
+            FoundHeader::Invalid => files.broken.push(segment.clone()),
         }
     }
     files.live.sort_by_key(|live| live.header.number);
@@ -224,7 +222,7 @@ fn check_order(files: &Files, request: &Request<'_>) -> Result<()> {
             && from.offset.is_multiple_of(BLOCK)
     };
     let Some(first) = files.live.first().filter(|first| holds(first)) else {
-        let path = files.damaged.as_deref();
+        let path = files.broken.first().map(|broken| broken.path.as_path());
         let path = path.or(files.live.first().map(|live| live.segment.path.as_path()));
         let expected =
             format!("segment {} with frame {} at byte {}", from.segment, from.lsn, from.offset);
@@ -287,7 +285,7 @@ fn refuse_damage(files: &Files, scan: &Scan, flaw: Flaw) -> Result<()> {
         }
         offset += BLOCK;
     }
-    for segment in &files.blank {
+    for segment in files.blank.iter().chain(&files.broken) {
         let mut offset = BLOCK;
         while offset < segment.bytes {
             if let Ok((header, _)) = frame_at(&mut window, segment, offset, segment.bytes)?
@@ -644,6 +642,7 @@ mod tests {
         let (wal, _) = open(&disk, Position::START).unwrap();
         let end = wal.end();
         drop(wal);
+        let listing = segment::list(&disk, dir()).unwrap();
         let open_clean = |from: Position| {
             let mut count = 0;
             disk.reset_stats();
@@ -663,7 +662,7 @@ mod tests {
             let stats = disk.stats();
             (count, stats.bytes_read, stats.syncs + stats.writes + stats.removes)
         };
-        let headers = files(&disk).len() as u64 * BLOCK;
+        let headers = listing.segments.len() as u64 * BLOCK;
         assert_eq!(open_clean(end), (0, headers, 0));
         // A segment with a higher number proves that the log was used afterwards.
         assert_eq!(open_clean(Position::START).0, records.len());

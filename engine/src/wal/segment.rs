@@ -104,6 +104,9 @@ pub(super) struct Segments {
     pub(super) live: VecDeque<Live>,
     /// Ready for use: what they hold is not needed.
     pub(super) spares: Vec<SegmentFile>,
+    /// What earlier sessions prepared and did not use. Not used now either, because the names may
+    /// not be durable; they hold their space until this session prepares its own.
+    pub(super) unused: Vec<SegmentFile>,
     /// False until this session has a segment of its own.
     pub(super) writing: bool,
     /// LSN of the next frame.
@@ -119,8 +122,7 @@ pub(super) struct Segments {
 impl Segments {
     /// What is missing for `needed` bytes of frames to fit, however records fall on the ends of
     /// segments, and `kept` bytes more to stay in spares: the smallest ones. Only spares, because
-    /// the rest of a segment is of no use to the next session; the space of a spare that was never
-    /// used is, though that session removes the file itself: its name may not be durable.
+    /// the rest of a segment is of no use to the next session.
     pub(super) fn missing(&self, needed: u64, kept: u64) -> Missing {
         let active = match self.live.back() {
             Some(live) if self.writing => live.header.bytes - live.end,

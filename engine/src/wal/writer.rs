@@ -85,6 +85,7 @@ impl Log {
         let segments = Segments {
             live: VecDeque::new(),
             spares: Vec::new(),
+            unused: Vec::new(),
             writing: false,
             next_lsn: Position::START.lsn,
             next_file: 1,
@@ -211,7 +212,7 @@ impl Log {
     }
 
     /// Prepares segments until nothing is missing. On failure those that were prepared are removed
-    /// again.
+    /// again, but for what is kept: that comes first, and stays.
     fn extend(&self, missing: impl Fn() -> Missing) -> Result<()> {
         let _one_at_a_time = self.maintenance.lock();
         let mut made = Vec::new();
@@ -219,7 +220,10 @@ impl Log {
             let missing = missing();
             let prepared = match missing {
                 Missing { needed: 0, kept: 0 } => return Ok(()),
-                Missing { needed: 0, kept } => self.prepare(kept, Size::Smallest),
+                Missing { kept, .. } if kept > 0 => {
+                    self.prepare(kept, Size::Smallest)?;
+                    continue;
+                }
                 Missing { needed, .. } => {
                     let growing = self.prepare(needed, Size::Growing);
                     growing.or_else(|error| match error.is_full() {
@@ -248,6 +252,8 @@ impl Log {
             segments.next_file += 1;
             (file_number, segments.next_bytes(needed, size, &self.options))
         };
+        let unused = std::mem::take(&mut self.segments.lock().unused);
+        segment::remove(&*self.host, &self.dir, &unused)?;
         let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes)?;
         self.segments.lock().spares.push(spare);
         Ok(file_number)

@@ -28,9 +28,6 @@ const STRIDE: u64 = 37;
 const COMMITS: u64 = 400;
 const REFUSALS: u64 = 3;
 const ROOM: &str = "size=64m";
-/// Whether every other store is filled by a worker that is then killed, so that deletes must find
-/// the space that is kept for them after a recovery. Off until the engine keeps it across one.
-const REOPENS: bool = false;
 
 pub(crate) fn run(plan: &Plan) -> Evidence {
     if let Some(why) = lacks_memory(plan).or_else(|| programs::lacks(&["prlimit"])) {
@@ -59,7 +56,8 @@ fn fill(plan: &Plan, seed: u64, bytes: u64, counts: &Counts) -> Result<(), Strin
         ..Orders::new(mount.point().join("db"), seed)
     };
     let mut oracle = Oracle::new(&orders);
-    if REOPENS && (case / 3).is_multiple_of(2) {
+    // Then deletes must find the space that is kept for them after a recovery, too.
+    if (case / 3).is_multiple_of(2) {
         fill_and_kill(plan, &orders, &mut oracle, counts)?;
     }
     fill_mounted(&mount, &orders, &mut oracle, counts)?;
