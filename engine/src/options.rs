@@ -125,7 +125,8 @@ impl Options {
         self
     }
 
-    /// A buffered commit is durable at the latest after this time; 10 milliseconds by default.
+    /// The flush of a buffered commit begins at the latest after this time, where the engine has
+    /// threads; 10 milliseconds by default.
     #[must_use]
     pub fn buffered_delay(mut self, delay: Duration) -> Options {
         self.buffered_delay = delay;

@@ -77,9 +77,10 @@ impl Drop for Known {
 /// file's path and the byte to standard error and exits with [`MAP_FAILURE_EXIT_CODE`].
 ///
 /// It installs a handler of SIGBUS for the whole process; faults at other addresses go to the
-/// handler that was there before. The server does it; a program that embeds the engine decides for
-/// itself. Calling it again does nothing. [`Options::map`](crate::Options::map) turns maps off:
-/// then such a failure is an error like any other, for the price of a copy of each page.
+/// handler that was there before. All commands of `bristlecone` do it; a program that embeds the
+/// engine decides for itself. Calling it again does nothing. 64 open databases are known to it.
+/// [`Options::map`](crate::Options::map) turns maps off: then such a failure is an error like any
+/// other, for the price of a copy of each page.
 ///
 /// # Errors
 ///

@@ -27,9 +27,11 @@ pub enum Durability {
     /// When the commit is on the device and visible to readers.
     #[default]
     Sync,
-    /// When the commit has its place in the log's memory. It becomes durable, and then visible to
-    /// readers, within [`Options::buffered_delay`](crate::Options::buffered_delay); a power cut or
-    /// a kill before that loses it, but never an earlier commit without it.
+    /// When the commit has its place in the log's memory. The flush that makes it durable, and then
+    /// visible to readers, begins within
+    /// [`Options::buffered_delay`](crate::Options::buffered_delay), or without the engine's threads
+    /// with the next commit that waits, sync, checkpoint or close. A power cut or a kill before
+    /// that loses it, but never an earlier commit without it.
     Buffered,
 }
 
