@@ -194,7 +194,8 @@ impl Log {
     }
 
     /// Makes sure that `needed` bytes of frames fit and that what `leaves` says is left, and goes
-    /// on to fit until the next promise. On failure nothing has changed.
+    /// on to fit until the next promise. On failure nothing has changed, except that what is to be
+    /// left may be ready.
     pub(super) fn promise(&self, needed: u64, leaves: Leaves) -> Result<()> {
         let kept = match leaves {
             Leaves::Reserve => self.reserve_bytes(),
