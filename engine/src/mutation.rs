@@ -38,6 +38,8 @@ pub enum Mutation {
     MetaNotSynced,
     /// Each checkpoint writes the same of the two meta pages.
     NewestMetaOverwritten,
+    /// A torn meta page stays there until the next checkpoint writes over it.
+    TornMetaKept,
     /// A page is used again though a meta page reaches it.
     PageReusedBeforeMeta,
     /// A page is used again though a reader reaches it.
@@ -69,7 +71,7 @@ pub enum Mutation {
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 24] = [
+    pub const ALL: [Mutation; 25] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -81,6 +83,7 @@ impl Mutation {
         Mutation::MetaBeforeData,
         Mutation::MetaNotSynced,
         Mutation::NewestMetaOverwritten,
+        Mutation::TornMetaKept,
         Mutation::PageReusedBeforeMeta,
         Mutation::PageReusedUnderReader,
         Mutation::FreedPageLost,

@@ -11,7 +11,8 @@
 //! Readers and writers go on meanwhile; steps 1 and 4 hold the writer's seat for a moment.
 //!
 //! Invariants:
-//! 1. No page that either meta page reaches is written before step 3 is durable.
+//! 1. No page that either meta page reaches is written before step 3 is durable; a meta page that
+//!    was found torn reaches nothing, and is erased first.
 //! 2. A full disk before step 2 is complete leaves everything as it was; any other failure poisons
 //!    the database.
 
@@ -23,7 +24,7 @@ use std::sync::atomic::Ordering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Epoch;
 use crate::mutation::{self, Mutation};
-use crate::pager::{Meta, Retired};
+use crate::pager::{META_BYTES, Meta, Retired};
 use crate::txn::{Claim, FileState, Root, Store, WriteTxn, WriterGuard};
 use crate::wal::Position;
 use std::sync::Arc;
@@ -122,6 +123,9 @@ fn seal(store: &Arc<Store>) -> Result<Seal> {
 }
 
 fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -> Result<()> {
+    if !file.other_meta_is_whole && !mutation::is(Mutation::TornMetaKept) {
+        erase_torn_meta(store, &file.newest)?;
+    }
     let readers = store.readers.epochs();
     if let Err(error) = file.space.begin(&store.memory, &seal.freed, &readers) {
         // It changed nothing: what was freed is for the next checkpoint.
@@ -164,6 +168,7 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
     file.space.committed(meta.slot());
     file.older_log = file.newest.log;
     file.newest = meta;
+    file.other_meta_is_whole = true;
     store.gauges.set_file(file);
     relocate::relocate(store, moved, seal.root.epoch)
 }
@@ -192,6 +197,20 @@ fn write_meta(store: &Store, meta: &Meta) -> Result<()> {
         false => data.write_durable_at(&meta.encode(), offset),
     }
     .map_err(|e| failed_write("write", store, e))
+}
+
+/// Makes sure that the meta page which is not whole never becomes whole: a power cut in the middle
+/// of its next write could add just the sectors that it lacks. What it refers to is about to be
+/// written over. Now it is not yet, so a cut in the middle of this write does no harm.
+fn erase_torn_meta(store: &Store, newest: &Meta) -> Result<()> {
+    let offset = (1 - newest.slot()) as u64 * store.memory.page_bytes() as u64;
+    let data = store.memory.file();
+    let mut bytes = [0; META_BYTES];
+    data.read_at(&mut bytes, offset).map_err(|e| Error::io("read", store.data_path(), e))?;
+    if bytes == [0; META_BYTES] {
+        return Ok(());
+    }
+    data.write_durable_at(&[0; META_BYTES], offset).map_err(|e| failed_write("write", store, e))
 }
 
 /// Space was allocated before anything was written to it, so a write that finds the disk full is

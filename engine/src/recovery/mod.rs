@@ -254,7 +254,8 @@ fn assemble(
     };
     let queue = CommitQueue { unpublished: VecDeque::new(), published: root, position: newest.log };
     let older_log = other.map_or(newest.log, |other| other.log);
-    let file_state = FileState { space, newest: newest.clone(), older_log };
+    let other_meta_is_whole = other.is_some();
+    let file_state = FileState { space, newest: newest.clone(), older_log, other_meta_is_whole };
     let gauges = Gauges::default();
     gauges.set_file(&file_state);
     Ok(Arc::new(Store {

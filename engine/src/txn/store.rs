@@ -154,6 +154,8 @@ pub(crate) struct FileState {
     pub(crate) newest: Meta,
     /// Where the log of the one before it begins: both must stay recoverable.
     pub(crate) older_log: Position,
+    /// False when the meta page that the next checkpoint is written to was found empty or torn.
+    pub(crate) other_meta_is_whole: bool,
 }
 
 /// Requests to the engine's threads, and what writers wait for. Not part of any model check: the

@@ -4,7 +4,8 @@
 //! only, which is all that the simulations make. Rules, checked at each operation:
 //! 1. Every write to the log is durable before a commit is acknowledged.
 //! 2. Every write to the data file is durable before a meta page is written.
-//! 3. No page that a valid meta page reaches is written, nor the copy of a map page it refers to.
+//! 3. No page that a valid meta page reaches is written, nor the copy of a map page it refers to;
+//!    and none while a torn meta page is there, which a torn write could make valid again.
 //! 4. No segment that a durable meta page needs is removed or gets a new header: the older of the
 //!    two is there in case the newer one is damaged.
 //! 5. A segment's name is durable before anything is written behind its header; the names of the
@@ -126,7 +127,11 @@ impl Ordering {
         let disk = images.killed();
         let data = disk.read_file(DATA).expect("a data file");
         let pages = range.start / self.page_bytes..range.end.div_ceil(self.page_bytes);
-        for meta in self.metas(&data, images) {
+        let metas = self.metas(&data, images);
+        let empty = (0..2).filter(|slot| self.meta_page(&data, *slot).iter().all(|&b| b == 0));
+        let sound = metas.len() + empty.count();
+        assert!(sound == 2, "rule 3: pages {pages:?} are written beside a torn meta page");
+        for meta in metas {
             let directory = 5 + meta.directory_copy;
             let at = (directory * self.page_bytes) as usize + 64;
             let bitmap = 2 + u64::from(u32_at(&data, at + 4) >> 30);
@@ -180,10 +185,15 @@ impl Ordering {
         }
     }
 
+    fn meta_page<'d>(&self, data: &'d [u8], slot: u64) -> &'d [u8] {
+        let at = (slot * self.page_bytes) as usize;
+        &data[at..at + META_BYTES as usize]
+    }
+
     fn metas(&self, data: &[u8], images: &CrashImages<'_>) -> Vec<Meta> {
         let decode = |slot: u64| {
             let at = slot * self.page_bytes;
-            let page = data.get(at as usize..(at + META_BYTES) as usize)?;
+            let page = self.meta_page(data, slot);
             let crc = crc32fast::hash(&page[..4092]);
             let valid = page.starts_with(META_MAGIC) && u32_at(page, 4092) == crc;
             valid.then(|| Meta {
