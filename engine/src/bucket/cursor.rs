@@ -92,25 +92,42 @@ impl<'txn> Cursor<'txn> {
     ///
     /// # Errors
     /// As [`seek_to_first`](Cursor::seek_to_first).
+    #[inline]
     #[allow(clippy::should_implement_trait, reason = "a cursor goes both ways and is fallible")]
     pub fn next(&mut self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
-        let entry = match self.current {
-            Some(_) => self.inner.next(),
-            None => self.inner.seek_to_first(),
-        };
-        self.settle(entry, Direction::Forward)
+        if self.current.is_some()
+            && let Some(pair) = self.inner.next_plain()
+        {
+            self.current = Some(pair);
+            return Ok(self.current);
+        }
+        self.step(Direction::Forward)
     }
 
     /// Moves to the previous pair; from no pair, to the last.
     ///
     /// # Errors
     /// As [`seek_to_first`](Cursor::seek_to_first).
+    #[inline]
     pub fn prev(&mut self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
-        let entry = match self.current {
-            Some(_) => self.inner.prev(),
-            None => self.inner.seek_to_last(),
+        if self.current.is_some()
+            && let Some(pair) = self.inner.previous_plain()
+        {
+            self.current = Some(pair);
+            return Ok(self.current);
+        }
+        self.step(Direction::Backward)
+    }
+
+    /// A step from whatever entry, to whatever entry.
+    fn step(&mut self, direction: Direction) -> Result<Option<Pair<'txn>>> {
+        let entry = match (self.current, direction) {
+            (Some(_), Direction::Forward) => self.inner.next(),
+            (Some(_), Direction::Backward) => self.inner.prev(),
+            (None, Direction::Forward) => self.inner.seek_to_first(),
+            (None, Direction::Backward) => self.inner.seek_to_last(),
         };
-        self.settle(entry, Direction::Backward)
+        self.settle(entry, direction)
     }
 
     /// Skips what is not a visible pair.

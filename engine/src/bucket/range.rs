@@ -97,17 +97,22 @@ impl<'txn> Range<'txn> {
     }
 
     /// The next entry from the front, within the end bound.
-    #[inline]
     fn step(&mut self) -> Result<Option<Entry<'txn>>> {
         let entry = match &mut self.front {
             Some(cursor) => cursor.next()?,
             None => self.first()?,
         };
-        Ok(entry.filter(|entry| match &self.end {
+        Ok(entry.filter(|entry| self.is_before_end(entry.key)))
+    }
+
+    /// True when the end bound lets a key through.
+    #[inline]
+    fn is_before_end(&self, key: &[u8]) -> bool {
+        match &self.end {
             Bound::Unbounded => true,
-            Bound::Included(end) => entry.key <= &**end,
-            Bound::Excluded(end) => entry.key < &**end,
-        }))
+            Bound::Included(end) => key <= &**end,
+            Bound::Excluded(end) => key < &**end,
+        }
     }
 
     fn first(&mut self) -> Result<Option<Entry<'txn>>> {
@@ -151,7 +156,6 @@ impl<'txn> Range<'txn> {
         }
     }
 
-    #[inline]
     fn forward(&mut self) -> Result<Option<Pair<'txn>>> {
         while let Some(entry) = self.step()? {
             if self.back.is_some() {
@@ -198,6 +202,13 @@ impl<'txn> Iterator for Range<'txn> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
+        }
+        if self.back.is_none()
+            && let Some(front) = &mut self.front
+            && let Some((key, value)) = front.next_plain()
+        {
+            self.done = !self.is_before_end(key);
+            return (!self.done).then_some(Ok((key, value)));
         }
         let step = self.forward();
         self.fuse(step)

@@ -195,6 +195,20 @@ pub(crate) fn key(bytes: &[u8]) -> &[u8] {
     EntryHead::read(bytes).and_then(|head| bytes.get(head.key())).unwrap_or(&[])
 }
 
+/// The key and the value of the entry that starts with `bytes`, if it is what most are: a value
+/// within the leaf, for good. `None` says nothing; see [`entry`].
+#[inline]
+pub(crate) fn plain_pair(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    const OTHERWISE: u32 = 3 << KEY_LEN_BITS | 1 << (16 + PAYLOAD_LEN_BITS);
+    let (fixed, rest) = bytes.split_first_chunk()?;
+    let lengths = u32::from_le_bytes(*fixed);
+    if lengths & OTHERWISE != 0 {
+        return None;
+    }
+    let key_len = (lengths & 0xffff) as usize;
+    rest.get(..key_len + (lengths >> 16) as usize)?.split_at_checked(key_len)
+}
+
 /// The entry that starts with `bytes`; an empty one when they end before it does.
 #[inline]
 pub(crate) fn entry(bytes: &[u8]) -> Entry<'_> {
@@ -231,11 +245,17 @@ mod tests {
         written.write(&mut bytes);
         assert_eq!(entry(&bytes), written);
         assert_eq!(key(&bytes), written.key);
+        let plain = match written.payload {
+            Payload::Value(value) if written.expires_at == 0 => Some((written.key, value)),
+            _ => None,
+        };
+        assert_eq!(plain_pair(&bytes), plain);
         let head = EntryHead::read(&bytes).unwrap();
         assert_eq!(head.stored_bytes(), bytes.len());
         for len in 0..bytes.len() {
             entry(&bytes[..len]);
             key(&bytes[..len]);
+            assert_eq!(plain_pair(&bytes[..len]), None);
         }
     }
 

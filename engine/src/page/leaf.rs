@@ -72,6 +72,12 @@ impl<'a> Leaf<'a> {
         self.slots.get(index).map(|slot| entry::entry(self.at_slot(*slot)))
     }
 
+    /// Key and value of entry `index`, if it is a value within the leaf and for good.
+    #[inline]
+    pub(crate) fn plain_pair(&self, index: usize) -> Option<(&'a [u8], &'a [u8])> {
+        entry::plain_pair(self.at_slot(*self.slots.get(index)?))
+    }
+
     /// Entry `index` in key order. REQUIRES: `index < count()`; beyond it an empty entry.
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> Entry<'a> {

@@ -15,6 +15,7 @@
 //! | `bucket` | the record of a nested bucket, and the leaf image it can carry |
 //! | `leaf`, `leaf_build`, `leaf_edit` | read, write whole, change in place |
 //! | `interior`, `interior_build`, `interior_edit` | likewise |
+//! | `live` | a copy without the free bytes |
 //! | `overflow` | values too large for a leaf |
 //! | `references` | where a page refers to others |
 //! | `validate` | is this page what its writer wrote? |
@@ -29,6 +30,7 @@ pub(crate) mod keys;
 pub(crate) mod leaf;
 pub(crate) mod leaf_build;
 pub(crate) mod leaf_edit;
+pub(crate) mod live;
 pub(crate) mod overflow;
 pub(crate) mod references;
 pub(crate) mod validate;
@@ -42,5 +44,6 @@ pub(crate) use interior_edit::InteriorMut;
 pub(crate) use leaf::Leaf;
 pub(crate) use leaf_build::LeafBuilder;
 pub(crate) use leaf_edit::LeafMut;
+pub(crate) use live::copy_live;
 pub(crate) use references::{Reference, Target, references};
 pub(crate) use validate::validate;

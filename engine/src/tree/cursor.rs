@@ -78,6 +78,25 @@ impl<'a, P: Pages> Cursor<'a, P> {
         self.next_leaf()
     }
 
+    /// Goes to the next entry of the leaf at hand and gives its key and value, if it is a value
+    /// within the leaf and for good. Otherwise stays: [`next`](Cursor::next) knows more.
+    #[inline]
+    pub(crate) fn next_plain(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let next = self.index.wrapping_add(1);
+        let pair = self.leaf.plain_pair(next)?;
+        self.index = next;
+        Some(pair)
+    }
+
+    /// As [`next_plain`](Cursor::next_plain), to the previous entry.
+    #[inline]
+    pub(crate) fn previous_plain(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let previous = self.index.wrapping_sub(1);
+        let pair = self.leaf.plain_pair(previous)?;
+        self.index = previous;
+        Some(pair)
+    }
+
     /// Goes to the previous entry; from after the last, to the last.
     #[inline]
     pub(crate) fn prev(&mut self) -> Result<Option<Entry<'a>>> {

@@ -177,12 +177,13 @@ impl WriteTxn {
         store.check_poison()?;
         let wal = store.wal()?;
         let only_removes = record.only_removes();
-        let bytes = record.finish(self.id, self.time_ms);
+        let mut bytes = record.finish(self.id, self.time_ms);
+        let len = bytes.len();
         let publish = |durable, end| store.publish(durable, end);
-        let reserved = match wal.reserve(bytes.len(), Leaves::Reserve, &publish) {
+        let reserved = match wal.reserve(len, Leaves::Reserve, &publish) {
             // What is kept is for this, and only when there is no other room.
             Err(error) if error.is_full() && only_removes => {
-                wal.reserve(bytes.len(), Leaves::Nothing, &publish)
+                wal.reserve(len, Leaves::Nothing, &publish)
             }
             reserved => reserved,
         };
@@ -190,7 +191,7 @@ impl WriteTxn {
         let expected = Sequence(self.pages.writer.sequence.0 + 1);
         // Queued first: once it is appended, another thread may flush and publish it at any time.
         store.queue.lock().unpublished.push_back((expected, root));
-        let appended = match wal.append_joining(&bytes) {
+        let appended = match wal.append_joining(&mut bytes) {
             Ok(appended) => appended,
             Err(error) => {
                 store.queue.lock().unpublished.pop_back();
@@ -198,7 +199,7 @@ impl WriteTxn {
             }
         };
         assert_eq!(appended.sequence, expected, "the log counts records as the writer does");
-        store.gauges.appended_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        store.gauges.appended_bytes.fetch_add(len as u64, Ordering::Relaxed);
         self.pages.writer.record = bytes;
         self.advance(root, appended.joined);
         Ok(expected)

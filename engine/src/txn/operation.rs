@@ -24,6 +24,8 @@ use crate::limits::COUNTER_MAX;
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 17;
+/// Memory of a record that is kept for the next one.
+const MEMORY_KEPT: usize = 1 << 20;
 
 /// One operation of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +55,10 @@ pub(crate) struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// An empty record in the memory of an earlier one.
+    /// An empty record in the memory of an earlier one; what a large one needed is given back.
     pub(crate) fn new(mut memory: Vec<u8>) -> RecordWriter {
         memory.clear();
+        memory.shrink_to(MEMORY_KEPT);
         memory.resize(HEADER_BYTES, 0);
         RecordWriter { bytes: memory, adds: false }
     }

@@ -8,6 +8,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
 use crate::mutation::{self, Mutation};
+use crate::page::copy_live;
 use crate::page::header::{Header, set_born};
 use crate::pager::{PageMemory, Retired};
 use crate::tree::{Pages, PagesMut};
@@ -150,7 +151,7 @@ impl PagesMut for TxnPages {
         let (epoch, id) = (self.epoch, self.allocate(1)?);
         let content = self.memory().page(page)?;
         let copy = self.memory().arena_bytes_mut(id, 1);
-        copy.copy_from_slice(content);
+        copy_live(content, copy);
         set_born(copy, epoch);
         Ok(id)
     }

@@ -68,8 +68,13 @@ impl Batch {
         Load { records: self.ends.len() as u64, bytes: self.bytes.len() as u64 }
     }
 
-    fn push(&mut self, record: &[u8], sequence: Sequence) {
-        self.bytes.extend_from_slice(record);
+    /// Takes a large record's memory in exchange for its own, where that spares a copy.
+    fn push(&mut self, record: &mut Vec<u8>, sequence: Sequence) {
+        if self.bytes.is_empty() && record.len() > BATCH_BYTES_KEPT {
+            std::mem::swap(&mut self.bytes, record);
+        } else {
+            self.bytes.extend_from_slice(record);
+        }
         self.ends.push(self.bytes.len());
         self.last = sequence;
     }
@@ -215,8 +220,9 @@ impl Group {
         }
     }
 
-    /// Adds a record to the pending group. Copies it, and never waits for a write.
-    pub(super) fn append_joining(&self, record: &[u8]) -> Result<Appended> {
+    /// Adds a record to the pending group, and never waits for a write. Copies it, or takes its
+    /// memory in exchange for other; what is left in `record` means nothing.
+    pub(super) fn append_joining(&self, record: &mut Vec<u8>) -> Result<Appended> {
         let mut state = self.state.lock();
         state.check_poison()?;
         state.appended = Sequence(state.appended.0 + 1);
@@ -228,7 +234,7 @@ impl Group {
     /// [`Group::append_joining`] for tests that need the number alone.
     #[cfg(test)]
     pub(super) fn append(&self, record: &[u8]) -> Result<Sequence> {
-        self.append_joining(record).map(|appended| appended.sequence)
+        self.append_joining(&mut record.to_vec()).map(|appended| appended.sequence)
     }
 
     /// Returns when the record is durable and published; leads when nobody does.

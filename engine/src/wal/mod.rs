@@ -233,8 +233,8 @@ impl Wal {
     }
 
     /// Adds a record to the pending group. Never touches the disk; the record is written when
-    /// somebody waits for it or flushes.
-    pub(crate) fn append_joining(&self, record: &[u8]) -> Result<Appended> {
+    /// somebody waits for it or flushes. What is left in `record` is memory for the next one.
+    pub(crate) fn append_joining(&self, record: &mut Vec<u8>) -> Result<Appended> {
         self.group.append_joining(record)
     }
 

@@ -122,7 +122,8 @@ fn open_files(
             let expected = format!("whole blocks, at least {WAL_SEGMENT_BYTES_MIN} bytes");
             return Err(Error::corrupt(path, bytes / BLOCK, expected, format!("{bytes} bytes")));
         }
-        opened.push(SegmentFile { path: path.clone(), file, file_number: *file_number, bytes });
+        let (path, file_number) = (path.clone(), *file_number);
+        opened.push(SegmentFile { path, file, file_number, bytes, filled: true });
     }
     Ok(opened)
 }

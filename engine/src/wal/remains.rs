@@ -296,7 +296,7 @@ impl Partial {
 fn open(host: &dyn Host, file_number: u64, path: &Path) -> Result<(SegmentFile, FoundHeader)> {
     let file = host.open_log(path, OpenMode::Read).map_err(|e| Error::io("open", path, e))?;
     let bytes = file.len().map_err(|e| Error::io("measure", path, e))? / BLOCK * BLOCK;
-    let file = SegmentFile { path: path.to_path_buf(), file, file_number, bytes };
+    let file = SegmentFile { path: path.to_path_buf(), file, file_number, bytes, filled: true };
     if bytes < BLOCK {
         return Ok((file, FoundHeader::Zeros));
     }

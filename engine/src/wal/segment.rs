@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Invariants:
-//! 1. A file has its name `<16 hex digits>.wal` only once it is zero-filled in full and synced, and
-//!    the directory is synced before the file is used. So every such file is at least
+//! 1. A file has its name `<16 hex digits>.wal` only once it reads as zeros in full length, has its
+//!    space, and is synced, and the directory is synced before the file is used. So every such file is at least
 //!    [`WAL_SEGMENT_BYTES_MIN`] long and a multiple of a block; anything else is damage.
 //! 2. Live segments have consecutive numbers, and first LSNs that never go down.
 //! 3. A header is durable before a frame is written behind it, and never changes while the segment
@@ -84,6 +84,8 @@ pub(super) struct SegmentFile {
     pub(super) file_number: u64,
     /// Length of the file, a multiple of a block.
     pub(super) bytes: u64,
+    /// Every byte of it was written once. False for one that was made for a large record.
+    pub(super) filled: bool,
 }
 
 /// A segment that holds, or is about to hold, frames that are needed.
@@ -186,15 +188,21 @@ impl Segments {
         kept: u64,
     ) -> Vec<SegmentFile> {
         while self.live.len() > 1 && self.live[0].header.number < up_to.segment {
-            self.spares.extend(self.live.pop_front().map(|live| live.segment));
+            let Some(mut live) = self.live.pop_front() else { break };
+            live.segment.filled |= live.end + SEGMENT_LOSS_BYTES >= live.header.bytes;
+            self.spares.push(live.segment);
         }
         let live = self.live.iter().map(|live| live.segment.bytes);
         let largest = live.chain(self.spares.iter().map(|spare| spare.bytes)).max().unwrap_or(0);
-        // The largest first; of equals the oldest.
-        self.spares.sort_by_key(|spare| (std::cmp::Reverse(spare.bytes), spare.file_number));
+        // Those that are worth keeping first: written in full, large, old.
+        let worth = |spare: &SegmentFile| {
+            (std::cmp::Reverse((spare.filled, spare.bytes)), spare.file_number)
+        };
+        self.spares.sort_by_key(worth);
         let mut removed = Vec::new();
         while let Some(spare) = self.spares.pop() {
-            let needless = spare.bytes < largest / 2 || self.spares.len() >= spares_max;
+            let small = spare.bytes < largest / 2;
+            let needless = small || !spare.filled || self.spares.len() >= spares_max;
             if !needless || !self.missing(self.promised, kept).is_nothing() {
                 self.spares.push(spare);
                 break;
@@ -250,22 +258,24 @@ fn file_number(digits: &str) -> Option<u64> {
 }
 
 /// Makes a file of `bytes` zeros, durable in content and name. On failure nothing is left of it,
-/// or at most a file with a temporary name.
+/// or at most a file with a temporary name. `filled` says that the zeros are written; otherwise
+/// there is only space for them.
 pub(super) fn prepare(
     host: &dyn Host,
     dir: &Path,
     file_number: u64,
     bytes: u64,
+    filled: bool,
 ) -> Result<SegmentFile> {
     assert!(bytes >= WAL_SEGMENT_BYTES_MIN && bytes.is_multiple_of(BLOCK));
     let temporary = dir.join(format!("{file_number:016x}{TEMPORARY_SUFFIX}"));
     let path = dir.join(format!("{file_number:016x}{SUFFIX}"));
-    let made = fill(host, &temporary, bytes).and_then(|file| {
+    let made = fill(host, &temporary, bytes, filled).and_then(|file| {
         host.rename(&temporary, &path).map_err(|error| Error::io("rename", &temporary, error))?;
         if !mutation::is(Mutation::SegmentNameNotSynced) {
             sync_dir(host, dir)?;
         }
-        Ok(SegmentFile { path: path.clone(), file, file_number, bytes })
+        Ok(SegmentFile { path: path.clone(), file, file_number, bytes, filled })
     });
     if made.is_err() {
         // One of the two names exists, or none. What stays is removed at the next open.
@@ -276,15 +286,16 @@ pub(super) fn prepare(
 }
 
 /// Written in full rather than only allocated: a write into blocks that were never written costs
-/// up to twice as much, because it changes the file system's own records as well.
-fn fill(host: &dyn Host, path: &Path, bytes: u64) -> Result<Arc<dyn File>> {
+/// up to twice as much, because it changes the file system's own records as well. To a large frame
+/// that is nothing, and writing it twice is much.
+fn fill(host: &dyn Host, path: &Path, bytes: u64, filled: bool) -> Result<Arc<dyn File>> {
     let failed = |operation| move |error: io::Error| Error::io(operation, path, error);
     let file = host.open_log(path, OpenMode::CreateNew).map_err(failed("create"))?;
     file.allocate(bytes).map_err(failed("allocate"))?;
     let piece = usize::try_from(bytes.min(FILL_BYTES)).expect("invariant: 1 MiB fits in memory");
     let zeros = Region::heap(piece);
     let mut offset = 0;
-    while offset < bytes {
+    while filled && offset < bytes {
         let len = (bytes - offset).min(FILL_BYTES);
         let len = usize::try_from(len).expect("invariant: 1 MiB fits in memory");
         file.write_at(zeros.bytes(0, len), offset).map_err(failed("write"))?;

@@ -255,7 +255,8 @@ impl Log {
         };
         let unused = std::mem::take(&mut self.segments.lock().unused);
         segment::remove(&*self.host, &self.dir, &unused)?;
-        let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes)?;
+        let filled = needed < WAL_FRAME_BYTES_MAX as u64;
+        let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes, filled)?;
         self.segments.lock().spares.push(spare);
         Ok(file_number)
     }
