@@ -287,6 +287,44 @@ fn sorted_pairs_build_a_bucket_bottom_up() -> Result<()> {
 }
 
 #[test]
+fn many_pairs_are_put_in_any_order_and_the_last_of_a_key_counts() -> Result<()> {
+    let (_dir, db) = open();
+    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> =
+        (0..10_000_u32).map(|i| (key(i * 7919 % 10_000), i.to_le_bytes().to_vec())).collect();
+    pairs.push((key(17), b"again".to_vec()));
+    pairs.push((b"large".to_vec(), vec![3; 100_000]));
+    for round in 1..3 {
+        db.update(|txn| txn.create_bucket_if_missing("b")?.put_many(&pairs))?;
+        db.view(|txn| {
+            let bucket = txn.bucket("b")?;
+            assert_eq!(bucket.len(), 10_001, "round {round}");
+            assert_eq!(bucket.get(key(17))?, Some(&b"again"[..]));
+            assert_eq!(bucket.get("large")?, Some(&[3; 100_000][..]));
+            for (key, value) in pairs.iter().filter(|pair| pair.0 != key(17)) {
+                assert_eq!(bucket.get(key)?, Some(&value[..]));
+            }
+            Ok(())
+        })?;
+    }
+    let refused = db.update(|txn| {
+        let mut bucket = txn.bucket_mut("b")?;
+        bucket.put_many(&[("new", "value"), ("", "value")])?;
+        Ok(())
+    });
+    assert!(matches!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument { .. }));
+    db.update(|txn| {
+        let mut bucket = txn.create_bucket("c")?;
+        let none: [(&str, &str); 0] = [];
+        bucket.put_many(&none)?;
+        assert!(bucket.is_empty());
+        drop(bucket.create_bucket("inner")?);
+        let refused = bucket.put_many(&[("inner", "value")]).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::IsABucket { .. }));
+        Ok(())
+    })
+}
+
+#[test]
 fn a_second_opener_and_a_foreign_directory_are_refused() -> Result<()> {
     let (dir, db) = open();
     assert!(Db::open(dir.path().join("db")).unwrap_err().is_locked());

@@ -95,8 +95,20 @@ impl<'txn> BucketMut<'txn> {
         self.txn()?.delete(key.as_ref())
     }
 
+    /// As [`put`](BucketMut::put) for many pairs, in any order; of those with one key the last
+    /// counts. They are sorted first, so that every page is changed once, and an empty bucket gets
+    /// full pages: several times faster than single puts where there are many.
+    ///
+    /// # Errors
+    /// As [`put`](BucketMut::put). A key or value that cannot be is found before anything is
+    /// changed; after `IsABucket` some pairs may have been written.
+    pub fn put_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, pairs: &[(K, V)]) -> Result<()> {
+        self.txn()?.put_many(pairs)
+    }
+
     /// Fills this bucket, which must be empty, from pairs in ascending order of their keys: bottom
-    /// up, with full pages, several times faster than single puts. Returns the number of pairs.
+    /// up, with full pages, and without the sort of [`put_many`](BucketMut::put_many). Returns the
+    /// number of pairs.
     ///
     /// # Errors
     /// `InvalidArgument` when the bucket is not empty or a key does not ascend; the transaction can

@@ -33,6 +33,8 @@ use copy::Copier;
 
 /// Pages of dropped buckets freed before a checkpoint, so that they need not be written.
 const DROPPED_PAGES_FREED: u32 = 4096;
+/// So many bytes of log may be kept for the older meta page, however small the data file is.
+const LOG_BYTES_KEPT: u64 = 16 << 20;
 /// Arena memory that is kept for the next changes.
 const ARENA_BYTES_KEPT: usize = 32 << 20;
 
@@ -49,14 +51,15 @@ struct Seal {
 /// Writes a checkpoint of the newest root. False when there was nothing to write. `closing` marks
 /// it as the end of a session.
 ///
-/// When the disk was too full for the log, a second one follows: the log that the older meta page
-/// needs can be used again as soon as there are two that are newer.
+/// When the disk was too full for the log, or the log that the older meta page needs is long beside
+/// the data, a second one follows: that log can go as soon as there are two newer meta pages.
 ///
 /// REQUIRES: the caller has no write transaction open.
 pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
     let wrote = run_once(store, closing, false)?;
     // Asked for once: a record that finds no room meanwhile asks again.
-    if !store.gauges.log_is_full.swap(false, Ordering::Relaxed) {
+    let log_is_full = store.gauges.log_is_full.swap(false, Ordering::Relaxed);
+    if !log_is_full && !keeps_long_log(store)? {
         return Ok(wrote);
     }
     match run_once(store, closing, true) {
@@ -64,6 +67,16 @@ pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
         Err(error) if error.is_full() && wrote => Ok(true),
         again => again.map(|wrote_again| wrote || wrote_again),
     }
+}
+
+/// True when what the log keeps for the older meta page alone is more than a quarter of the data
+/// file, and more than a small database need care about.
+fn keeps_long_log(store: &Store) -> Result<bool> {
+    let wal = store.wal()?;
+    let file = store.file_state.lock();
+    let kept = wal.bytes_since(file.older_log).saturating_sub(wal.bytes_since(file.newest.log));
+    let file_bytes = u64::from(file.newest.file_pages) * store.memory.page_bytes() as u64;
+    Ok(kept > (file_bytes / 4).max(LOG_BYTES_KEPT))
 }
 
 fn run_once(store: &Arc<Store>, closing: bool, space_wanted: bool) -> Result<bool> {

@@ -142,29 +142,33 @@ fn tolerate_full(result: Result<bool>) -> Result<bool> {
     }
 }
 
-/// Flushes what was committed without waiting.
+/// Flushes what was committed without waiting, and prepares the log's next segment.
 fn flush_loop(store: &Arc<Store>) {
     let signals = &store.signals;
     loop {
-        {
+        let flush = {
             let mut state = signals.state.lock();
-            while !state.flush && !state.flush_now && !state.stop {
+            while !state.flush && !state.flush_now && !state.prepare && !state.stop {
                 signals.flush.wait(&mut state);
             }
             if state.stop {
                 return;
             }
             let deadline = Instant::now() + store.options.buffered_delay;
-            while !state.flush_now && !state.stop {
+            while state.flush && !state.flush_now && !state.stop {
                 if signals.flush.wait_until(&mut state, deadline).timed_out() {
                     break;
                 }
             }
-            (state.flush, state.flush_now) = (false, false);
+            let flush = state.flush || state.flush_now;
+            (state.flush, state.flush_now, state.prepare) = (false, false, false);
+            flush
+        };
+        if flush {
+            // A failure is kept by the store: those who wait for their commit get it, and so does
+            // the next write transaction.
+            let _kept = store.flush();
         }
-        // A failure is kept by the store: those who wait for their commit get it, and so does the
-        // next write transaction.
-        let _kept = store.flush();
         if let Some(wal) = store.wal.get() {
             let _retried_by_the_writer = wal.prepare_ahead();
         }

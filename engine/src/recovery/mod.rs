@@ -27,7 +27,7 @@ use crate::options::Options;
 use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
 use crate::sync::Mutex;
 use crate::txn::{
-    Clock, CommitQueue, FileState, Gauges, Published, Readers, Root, Signals, Store, Writer,
+    Clock, CommitQueue, FileState, Gauges, Lists, Published, Readers, Root, Signals, Store, Writer,
     WriterSeat,
 };
 use crate::wal::{Position, ReplayRange, Sequence, Wal, WalOptions};
@@ -250,6 +250,7 @@ fn assemble(
         sequence: Sequence(0),
         group_floor: Epoch(0),
         record: Vec::new(),
+        lists: Lists::default(),
         closed: false,
     };
     let queue = CommitQueue { unpublished: VecDeque::new(), published: root, position: newest.log };

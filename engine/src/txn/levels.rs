@@ -95,18 +95,18 @@ impl WriteTxn {
         }
         let owned = !root.id.is_none() && self.pages.is_owned(root.id);
         let mut record = level.record();
-        let mut payload = Vec::new();
+        let mut with_image = Vec::new();
         if owned && let Some(image) = self.image_of(root, level.name.len())? {
             self.pages.retire(root, 1)?;
             record.root = PageRef::NONE;
-            payload.extend_from_slice(&record.encode());
-            payload.extend_from_slice(&image);
-        } else {
-            payload.extend_from_slice(&record.encode());
+            with_image.extend_from_slice(&record.encode());
+            with_image.extend_from_slice(&image);
         }
+        let record = record.encode();
+        let payload = if with_image.is_empty() { &record[..] } else { &with_image };
         let parent = self.levels.last_mut().expect("invariant: the root level is always open");
         parent.dirty = true;
-        let payload = Payload::Bucket(&payload);
+        let payload = Payload::Bucket(payload);
         let entry = Entry { key: &level.name, payload, expires_at: level.expires_at };
         tree::insert(&mut self.pages, &mut parent.tree, &entry)?;
         Ok(())
@@ -159,9 +159,7 @@ impl WriteTxn {
     /// Writes a value in the innermost bucket; `expires_at` 0 means for good.
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], expires_at: u64) -> Result<()> {
         self.check_key("key", key)?;
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(Error::too_large("value", VALUE_BYTES_MAX as u64, value.len() as u64));
-        }
+        check_value(value)?;
         let inline = Entry { key, payload: Payload::Value(value), expires_at };
         let payload = match inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes()) {
             true => inline.payload,
@@ -219,6 +217,31 @@ impl WriteTxn {
         Ok(())
     }
 
+    /// Writes many values in the innermost bucket, in the order of their keys; of those with one
+    /// key the last.
+    pub(crate) fn put_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        pairs: &[(K, V)],
+    ) -> Result<()> {
+        for (key, value) in pairs {
+            self.check_key("key", key.as_ref())?;
+            check_value(value.as_ref())?;
+        }
+        let order = order_of(pairs);
+        let pair = |&(_, index): &(u64, usize)| {
+            let (key, value) = &pairs[index];
+            (key.as_ref(), value.as_ref())
+        };
+        let last_of_key = order.iter().zip(order.iter().skip(1).map(Some).chain([None]));
+        let mut sorted = last_of_key
+            .filter(|(this, next)| next.is_none_or(|next| pair(next).0 != pair(this).0))
+            .map(|(this, _)| pair(this));
+        if self.level().tree.entries == 0 {
+            return self.build(&mut sorted).map(|_| ());
+        }
+        sorted.try_for_each(|(key, value)| self.put(key, value, 0))
+    }
+
     /// Fills the innermost bucket, which must be empty, from ascending pairs: bottom up, with full
     /// pages. Returns the number of pairs.
     pub(crate) fn build<'a>(
@@ -245,9 +268,7 @@ impl WriteTxn {
         let mut builder = tree::BulkBuilder::new();
         for (key, value) in pairs {
             self.check_key("key", key)?;
-            if value.len() > VALUE_BYTES_MAX {
-                return Err(Error::too_large("value", VALUE_BYTES_MAX as u64, value.len() as u64));
-            }
+            check_value(value)?;
             let inline = Entry { key, payload: Payload::Value(value), expires_at: 0 };
             let fits = inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes());
             let payload = if fits { inline.payload } else { self.write_run(value)? };
@@ -337,6 +358,33 @@ impl WriteTxn {
         }
         record.push(operation);
     }
+}
+
+fn check_value(value: &[u8]) -> Result<()> {
+    match value.len() {
+        len if len > VALUE_BYTES_MAX => {
+            Err(Error::too_large("value", VALUE_BYTES_MAX as u64, len as u64))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The places of the pairs in the order of their keys, those with one key in the order given. Each
+/// beside the first bytes of its key, which decide nearly always.
+fn order_of<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<(u64, usize)> {
+    let key = |index: usize| pairs[index].0.as_ref();
+    let head = |key: &[u8]| {
+        let mut head = [0; 8];
+        let len = key.len().min(8);
+        head[..len].copy_from_slice(&key[..len]);
+        u64::from_be_bytes(head)
+    };
+    let mut order: Vec<(u64, usize)> =
+        (0..pairs.len()).map(|index| (head(key(index)), index)).collect();
+    order.sort_unstable_by(|(a, i), (b, j)| {
+        a.cmp(b).then_with(|| key(*i).cmp(key(*j))).then(i.cmp(j))
+    });
+    order
 }
 
 /// The entries of a leaf, about to be written anew.

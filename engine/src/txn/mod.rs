@@ -15,16 +15,17 @@ mod pages;
 mod read;
 mod readers;
 mod root;
+mod seat;
 mod store;
 mod write;
 
 pub use commit::Commit;
 pub(crate) use operation::{Operation, RecordReader};
+pub(crate) use pages::Lists;
 pub use read::ReadTxn;
 pub(crate) use read::{Pin, View};
 pub(crate) use readers::{Claim, Readers};
 pub(crate) use root::{Published, Root};
-pub(crate) use store::{
-    Clock, CommitQueue, FileState, Gauges, Signals, Store, Writer, WriterGuard, WriterSeat,
-};
+pub(crate) use seat::{Writer, WriterGuard, WriterSeat};
+pub(crate) use store::{Clock, CommitQueue, FileState, Gauges, Signals, Store};
 pub use write::{Durability, WriteTxn};

@@ -14,13 +14,23 @@ use crate::pager::{PageMemory, Retired};
 use crate::tree::{Pages, PagesMut};
 use std::sync::Arc;
 
-use super::store::{Store, WriterGuard};
+use super::seat::WriterGuard;
+use super::store::Store;
+
+/// Lists of more pages than this are not kept for the next transaction.
+const LIST_KEPT: usize = 4096;
 
 /// The one writer's view of the pages.
 #[derive(Debug)]
 pub(crate) struct TxnPages {
     pub(crate) writer: WriterGuard,
     epoch: Epoch,
+    lists: Lists,
+}
+
+/// Pages that a transaction took and gave up.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
     /// First page and count of all that was allocated and not given back.
     allocated: Vec<(u32, u32)>,
     /// Single pages of `allocated` that the transaction dropped again: used first.
@@ -34,14 +44,11 @@ pub(crate) struct TxnPages {
 impl TxnPages {
     /// Waits for the writer's seat.
     pub(crate) fn new(store: &Arc<Store>) -> TxnPages {
-        let writer = WriterGuard::take(store);
+        let mut writer = WriterGuard::take(store);
         TxnPages {
             epoch: writer.tip.epoch.next(),
+            lists: std::mem::take(&mut writer.lists),
             writer,
-            allocated: Vec::new(),
-            spare: Vec::new(),
-            spare_runs: Vec::new(),
-            retired: Vec::new(),
         }
     }
 
@@ -52,27 +59,28 @@ impl TxnPages {
 
     /// Frees everything that was allocated.
     pub(crate) fn roll_back(&mut self) {
-        for (index, count) in std::mem::take(&mut self.allocated) {
+        for (index, count) in std::mem::take(&mut self.lists.allocated) {
             if !mutation::is(Mutation::RolledBackPageLost) {
                 self.writer.arena.free(index, count);
             }
         }
-        self.spare.clear();
-        self.spare_runs.clear();
-        self.retired.clear();
+        self.lists.spare.clear();
+        self.lists.spare_runs.clear();
+        self.lists.retired.clear();
     }
 
     /// Hands over what was retired. Pages born after `floor` were never published and never will
     /// be, so they are free at once.
     pub(crate) fn keep(&mut self, floor: Epoch) {
         let writer = &mut *self.writer;
-        for index in self.spare.drain(..) {
+        let Lists { spare, spare_runs, retired, .. } = &mut self.lists;
+        for index in spare.drain(..) {
             writer.arena.free(index, 1);
         }
-        for (index, count) in self.spare_runs.drain(..) {
+        for (index, count) in spare_runs.drain(..) {
             writer.arena.free(index, count);
         }
-        for retired in self.retired.drain(..) {
+        for retired in retired.drain(..) {
             if !retired.id.is_arena() {
                 writer.freed.push(retired);
             } else if retired.born > floor {
@@ -81,12 +89,12 @@ impl TxnPages {
                 writer.arena.retire(retired);
             }
         }
-        self.allocated.clear();
+        self.lists.allocated.clear();
     }
 
     /// Notes that pages of an earlier transaction are no longer reached.
     fn retire_earlier(&mut self, id: PageId, count: u32, born: Epoch) {
-        self.retired.push(Retired { id, count, born, freed: self.epoch });
+        self.lists.retired.push(Retired { id, count, born, freed: self.epoch });
     }
 
     /// Retires an arena page whose content goes on living in the file.
@@ -97,6 +105,19 @@ impl TxnPages {
 
     fn born(&self, id: PageId) -> Epoch {
         Header::read(self.memory().bytes(id, 1)).born
+    }
+}
+
+impl Drop for TxnPages {
+    fn drop(&mut self) {
+        let mut lists = std::mem::take(&mut self.lists);
+        if lists.allocated.capacity() <= LIST_KEPT && lists.retired.capacity() <= LIST_KEPT {
+            lists.allocated.clear();
+            lists.spare.clear();
+            lists.spare_runs.clear();
+            lists.retired.clear();
+            self.writer.lists = lists;
+        }
     }
 }
 
@@ -128,7 +149,7 @@ impl PagesMut for TxnPages {
 
     fn allocate(&mut self, count: u32) -> Result<PageId> {
         if count == 1
-            && let Some(index) = self.spare.pop()
+            && let Some(index) = self.lists.spare.pop()
         {
             return Ok(PageId::arena(index));
         }
@@ -138,7 +159,7 @@ impl PagesMut for TxnPages {
                 reason: format!("{} pages are in use", self.writer.arena.used()),
             })
         })?;
-        self.allocated.push((index, count));
+        self.lists.allocated.push((index, count));
         Ok(PageId::arena(index))
     }
 
@@ -164,8 +185,8 @@ impl PagesMut for TxnPages {
     fn retire(&mut self, page: PageRef, count: u32) -> Result<()> {
         if self.is_owned(page.id) {
             match count {
-                1 => self.spare.push(page.id.index()),
-                _ => self.spare_runs.push((page.id.index(), count)),
+                1 => self.lists.spare.push(page.id.index()),
+                _ => self.lists.spare_runs.push((page.id.index(), count)),
             }
             return Ok(());
         }

@@ -9,22 +9,21 @@
 //! 2. After the first failed write or sync, `poison` is set and no commit is accepted.
 
 use std::collections::VecDeque;
-use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Epoch;
 use crate::io::{Host, Lock};
 use crate::options::Options;
-use crate::pager::{Arena, Meta, PageMemory, Retired, SpaceMap};
-use crate::sync::{Condvar, Mutex};
+use crate::pager::{Arena, Meta, PageMemory, SpaceMap};
+use crate::sync::Mutex;
 use crate::wal::{Position, Sequence, Wal};
 use std::sync::Arc;
 
 use super::readers::Readers;
 use super::root::{Published, Root};
+use super::seat::{WriterGuard, WriterSeat};
 
 /// One open database.
 #[derive(Debug)]
@@ -47,92 +46,6 @@ pub(crate) struct Store {
     /// Held until the last handle is gone.
     #[expect(dead_code, reason = "it is its destructor that matters")]
     pub(crate) lock: Option<Box<dyn Lock>>,
-}
-
-/// What the one writer owns while it sits on the [`WriterSeat`].
-#[derive(Debug)]
-pub(crate) struct Writer {
-    /// The root that the next transaction starts from: appended, perhaps not yet durable.
-    pub(crate) tip: Root,
-    pub(crate) arena: Arena,
-    /// File pages that transactions dropped since the last checkpoint began.
-    pub(crate) freed: Vec<Retired>,
-    /// The number that the log gives to the record appended last.
-    pub(crate) sequence: Sequence,
-    /// The last epoch before those of the flush group that this record is in.
-    pub(crate) group_floor: Epoch,
-    /// Memory for the next transaction's record.
-    pub(crate) record: Vec<u8>,
-    /// Set when the database is closed: what is appended after the last checkpoint, which says
-    /// that the log ends there, would be lost.
-    pub(crate) closed: bool,
-}
-
-/// The place of the one writer. Who takes it owns the [`Writer`] until the guard is dropped; an
-/// owned guard, unlike a lock's, needs no lifetime in the transaction that holds it.
-#[derive(Debug)]
-pub(crate) struct WriterSeat {
-    /// `None` while somebody sits there.
-    writer: Mutex<Option<Box<Writer>>>,
-    /// Signalled when the seat becomes free.
-    free: Condvar,
-}
-
-impl WriterSeat {
-    /// A free seat.
-    pub(crate) fn new(writer: Writer) -> WriterSeat {
-        WriterSeat { writer: Mutex::new(Some(Box::new(writer))), free: Condvar::new() }
-    }
-}
-
-/// The writer, owned until dropped.
-#[derive(Debug)]
-pub(crate) struct WriterGuard {
-    store: Arc<Store>,
-    /// `None` only while the guard is dropped.
-    writer: Option<Box<Writer>>,
-}
-
-impl WriterGuard {
-    /// Waits until the seat is free and takes it.
-    pub(crate) fn take(store: &Arc<Store>) -> WriterGuard {
-        let mut seat = store.writer.writer.lock();
-        loop {
-            if let Some(writer) = seat.take() {
-                return WriterGuard { store: Arc::clone(store), writer: Some(writer) };
-            }
-            store.writer.free.wait(&mut seat);
-        }
-    }
-
-    /// The database it writes to.
-    #[inline]
-    pub(crate) fn store(&self) -> &Arc<Store> {
-        &self.store
-    }
-}
-
-impl Deref for WriterGuard {
-    type Target = Writer;
-    #[inline]
-    fn deref(&self) -> &Writer {
-        self.writer.as_deref().expect("invariant: held until dropped")
-    }
-}
-
-impl DerefMut for WriterGuard {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Writer {
-        self.writer.as_deref_mut().expect("invariant: held until dropped")
-    }
-}
-
-impl Drop for WriterGuard {
-    fn drop(&mut self) {
-        self.store.gauges.arena_pages.store(self.arena.used(), Ordering::Relaxed);
-        *self.store.writer.writer.lock() = self.writer.take();
-        self.store.writer.free.notify_one();
-    }
 }
 
 /// Roots on their way to the readers; protected by the queue lock.
@@ -207,6 +120,8 @@ pub(crate) struct SignalState {
     pub(crate) flush: bool,
     /// The same, at once.
     pub(crate) flush_now: bool,
+    /// The log's next segment is wanted.
+    pub(crate) prepare: bool,
     pub(crate) checkpoint: bool,
     pub(crate) stop: bool,
     /// Checkpoints that ended since open.
@@ -270,6 +185,17 @@ impl Store {
             self.published.publish(&root);
             queue.published = root;
             queue.position = end;
+        }
+        drop(queue);
+        self.prepare_ahead();
+    }
+
+    /// Has the next segment of the log made by a thread of the engine, so that no commit has to
+    /// wait for it.
+    fn prepare_ahead(&self) {
+        if self.options.threads && self.wal.get().is_some_and(Wal::wants_segment) {
+            self.signals.state.lock().prepare = true;
+            self.signals.flush.notify_one();
         }
     }
 

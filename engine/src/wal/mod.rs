@@ -260,6 +260,11 @@ impl Wal {
         self.group.flush(&Flush { log: &self.log, publish })
     }
 
+    /// True when [`Wal::prepare_ahead`] may have something to do.
+    pub(crate) fn wants_segment(&self) -> bool {
+        self.log.wants_segment()
+    }
+
     /// Prepares a segment when the active one is more than half full and none is ready. True if it
     /// did. For a background thread, to spare a leader the wait.
     pub(crate) fn prepare_ahead(&self) -> Result<bool> {

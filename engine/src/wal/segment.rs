@@ -15,8 +15,8 @@
 //!
 //! Invariants:
 //! 1. A file has its name `<16 hex digits>.wal` only once it reads as zeros in full length, has its
-//!    space, and is synced, and the directory is synced before the file is used. So every such file is at least
-//!    [`WAL_SEGMENT_BYTES_MIN`] long and a multiple of a block; anything else is damage.
+//!    space, and is synced, and the directory is synced before the file is used. Every such file
+//!    is at least [`WAL_SEGMENT_BYTES_MIN`] long and a multiple of a block; anything else is damage.
 //! 2. Live segments have consecutive numbers, and first LSNs that never go down.
 //! 3. A header is durable before a frame is written behind it, and never changes while the segment
 //!    is live.
@@ -33,8 +33,8 @@ use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::io::{File, Host, OpenMode, Region};
 use crate::limits::{
-    COUNTER_MAX, WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_FIRST, WAL_SEGMENT_BYTES_MAX,
-    WAL_SEGMENT_BYTES_MIN,
+    COUNTER_MAX, WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_SEGMENT_BYTES_FIRST,
+    WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
 };
 use crate::mutation::{self, Mutation};
 
@@ -45,6 +45,16 @@ const _: () = assert!(WAL_SEGMENT_BYTES_MIN > BLOCK + SEGMENT_LOSS_BYTES);
 
 /// A new segment is filled with zeros by writes of this size.
 const FILL_BYTES: u64 = 1 << 20;
+/// And synced by this much.
+const FILL_SYNC_BYTES: u64 = 4 << 20;
+
+/// So many bytes of spares are kept however little was written.
+const SPARE_BYTES_MIN: u64 = 1 << 20;
+
+/// True when a segment for a record of so many bytes is written in full before it is used.
+pub(super) fn is_filled_for(needed: u64) -> bool {
+    needed < WAL_FRAME_BYTES_MAX as u64
+}
 
 /// Bytes of frames that surely fit into a segment of this length.
 fn usable(segment_bytes: u64) -> u64 {
@@ -117,6 +127,8 @@ pub(super) struct Segments {
     pub(super) next_file: u64,
     /// Bytes of frames that the last reservation was told would fit.
     pub(super) promised: u64,
+    /// Of the bytes of frames that were written, those before the last [`Segments::recycle`].
+    pub(super) frame_bytes_recycled: u64,
     /// What this session wrote; only the counters of frames and records are kept here.
     pub(super) written: WalStats,
 }
@@ -151,10 +163,13 @@ impl Segments {
 
     /// Length for the next new segment, which has to take `needed` bytes of frames if it may.
     pub(super) fn next_bytes(&self, needed: u64, size: Size, options: &WalOptions) -> u64 {
-        let live = self.live.iter().map(|live| live.segment.bytes);
-        let largest = live.chain(self.spares.iter().map(|spare| spare.bytes)).max().unwrap_or(0);
+        let live = self.live.iter().map(|live| &live.segment);
+        let filled = live.chain(&self.spares).filter(|segment| segment.filled);
+        let largest = filled.map(|segment| segment.bytes).max().unwrap_or(0);
         let least = needed.saturating_add(BLOCK + SEGMENT_LOSS_BYTES);
         let wanted = match size {
+            // For a large record alone: whatever comes next gets one that is written in full.
+            Size::Growing if !is_filled_for(needed) => least,
             Size::Growing => largest.saturating_mul(2).max(least),
             Size::Smallest => least,
         };
@@ -179,8 +194,8 @@ impl Segments {
     }
 
     /// Moves segments wholly before `up_to` to the spares and returns the files to remove: small
-    /// ones, and more than `spares_max`, as far as neither what was promised nor `kept` bytes need
-    /// them.
+    /// ones, more than `spares_max`, and more than were written to since the last call, as far as
+    /// neither what was promised nor `kept` bytes need them.
     pub(super) fn recycle(
         &mut self,
         up_to: Position,
@@ -194,6 +209,9 @@ impl Segments {
         }
         let live = self.live.iter().map(|live| live.segment.bytes);
         let largest = live.chain(self.spares.iter().map(|spare| spare.bytes)).max().unwrap_or(0);
+        let written = self.written.frame_bytes - self.frame_bytes_recycled;
+        let bytes_max = written.max(SPARE_BYTES_MIN);
+        self.frame_bytes_recycled = self.written.frame_bytes;
         // Those that are worth keeping first: written in full, large, old.
         let worth = |spare: &SegmentFile| {
             (std::cmp::Reverse((spare.filled, spare.bytes)), spare.file_number)
@@ -202,7 +220,9 @@ impl Segments {
         let mut removed = Vec::new();
         while let Some(spare) = self.spares.pop() {
             let small = spare.bytes < largest / 2;
-            let needless = small || !spare.filled || self.spares.len() >= spares_max;
+            let others: u64 = self.spares.iter().map(|spare| spare.bytes).sum();
+            let many = self.spares.len() >= spares_max || others >= bytes_max;
+            let needless = small || many || !spare.filled;
             if !needless || !self.missing(self.promised, kept).is_nothing() {
                 self.spares.push(spare);
                 break;
@@ -300,6 +320,10 @@ fn fill(host: &dyn Host, path: &Path, bytes: u64, filled: bool) -> Result<Arc<dy
         let len = usize::try_from(len).expect("invariant: 1 MiB fits in memory");
         file.write_at(zeros.bytes(0, len), offset).map_err(failed("write"))?;
         offset += len as u64;
+        // A commit that is flushed meanwhile waits for this much at most.
+        if offset.is_multiple_of(FILL_SYNC_BYTES) {
+            file.sync().map_err(failed("sync"))?;
+        }
     }
     file.sync().map_err(failed("sync"))?;
     Ok(file)

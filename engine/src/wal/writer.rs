@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::group::Batch;
 use super::record::{self, BLOCK, SegmentHeader, Splitter};
@@ -37,6 +38,9 @@ pub(super) struct Log {
     maintenance: Mutex<()>,
     /// Held for moments only, never during an operation on a file.
     segments: Mutex<Segments>,
+    /// The active segment is more than half full, and nobody has looked yet whether there is a
+    /// spare to follow it.
+    half_full: AtomicBool,
 }
 
 /// Aligned memory that grows to the largest frame that was needed. Guarded by `Log::buffer`.
@@ -68,6 +72,7 @@ impl Log {
             buffer: Mutex::new(Buffer::default()),
             maintenance: Mutex::new(()),
             segments: Mutex::new(segments),
+            half_full: AtomicBool::new(false),
         }
     }
 
@@ -90,6 +95,7 @@ impl Log {
             next_lsn: Position::START.lsn,
             next_file: 1,
             promised: 0,
+            frame_bytes_recycled: 0,
             written: WalStats::default(),
         };
         let log = Log::new(host, dir, database_id, options, segments);
@@ -156,6 +162,10 @@ impl Log {
         let mut segments = self.segments.lock();
         segments.next_lsn = segments.next_lsn.next();
         let live = segments.live.back_mut().expect("invariant: a frame was just written");
+        let half = live.header.bytes / 2;
+        if live.end < half && live.end + bytes >= half {
+            self.half_full.store(true, Ordering::Relaxed);
+        }
         live.end += bytes;
         segments.written.frames += 1;
         segments.written.frame_bytes += bytes;
@@ -255,7 +265,7 @@ impl Log {
         };
         let unused = std::mem::take(&mut self.segments.lock().unused);
         segment::remove(&*self.host, &self.dir, &unused)?;
-        let filled = needed < WAL_FRAME_BYTES_MAX as u64;
+        let filled = segment::is_filled_for(needed);
         let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes, filled)?;
         self.segments.lock().spares.push(spare);
         Ok(file_number)
@@ -276,6 +286,11 @@ impl Log {
         let _ = segment::remove(&*self.host, &self.dir, &discarded);
     }
 
+    /// See [`super::Wal::wants_segment`].
+    pub(super) fn wants_segment(&self) -> bool {
+        self.half_full.load(Ordering::Relaxed)
+    }
+
     /// See [`super::Wal::prepare_ahead`].
     pub(super) fn prepare_ahead(&self) -> Result<bool> {
         let wanted = || {
@@ -285,6 +300,7 @@ impl Log {
             let length = active.map_or(0, |live| live.header.bytes);
             half_full && segments.spares.iter().all(|spare| spare.bytes < length)
         };
+        self.half_full.store(false, Ordering::Relaxed);
         if !wanted() {
             return Ok(false);
         }

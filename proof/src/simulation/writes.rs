@@ -75,7 +75,7 @@ impl Writing<'_> {
         for _ in 0..1 + self.random.below(10) {
             *self.operations += 1;
             let crowded = 1 + usize::from(tree.entries.len() > self.shape.entries_max) * 8;
-            match self.random.weighted(&[30, 12 * crowded, 4, 10, 24, 6, 2 * crowded, 3, 1, 2]) {
+            match self.random.weighted(&[30, 12 * crowded, 4, 10, 24, 6, 2 * crowded, 3, 1, 2, 3]) {
                 0 => self.put(bucket, tree)?,
                 1 => self.delete(bucket, tree)?,
                 2 => self.put_expiring(bucket, tree)?,
@@ -85,6 +85,7 @@ impl Writing<'_> {
                 7 => self.count(bucket, tree)?,
                 8 => self.build(bucket, tree)?,
                 9 => self.misuse(bucket)?,
+                10 => self.put_many(bucket, tree)?,
                 _ => {
                     let reading = Reading { bucket: bucket.as_bucket(), tree, now: self.now };
                     reading.step(self.random, self.shape)?;
@@ -99,6 +100,26 @@ impl Writing<'_> {
         let value = self.shape.value(self.random);
         let done = bucket.put(&key, &value);
         self.settle(done, tree, key, value, 0)
+    }
+
+    /// Puts several pairs at once, some keys twice.
+    fn put_many(&mut self, bucket: &mut BucketMut<'_>, tree: &mut Tree) -> Result<()> {
+        let count = self.random.below(8);
+        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for _ in 0..count {
+            let key = match pairs.last() {
+                Some((key, _)) if self.random.percent(20) => key.clone(),
+                _ => some_key(tree, self.random, self.shape),
+            };
+            if !tree.is_bucket(&key) {
+                pairs.push((key, self.shape.value(self.random)));
+            }
+        }
+        bucket.put_many(&pairs)?;
+        for (key, value) in pairs {
+            tree.entries.insert(key, Entry::Value { bytes: value.into(), expires_at: 0 });
+        }
+        Ok(())
     }
 
     fn put_expiring(&mut self, bucket: &mut BucketMut<'_>, tree: &mut Tree) -> Result<()> {

@@ -1,0 +1,146 @@
+//! The writer's seat: who sits there is the one writer.
+//!
+//! Invariants:
+//! 1. One writer sits there at a time, and owns the [`Writer`] while it does.
+//! 2. Whoever sleeps for the seat is woken when it becomes free.
+
+use std::hint::spin_loop;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::ids::Epoch;
+use crate::pager::{Arena, Retired};
+use crate::sync::{Condvar, Mutex};
+use crate::wal::Sequence;
+
+use super::pages::Lists;
+use super::root::Root;
+use super::store::Store;
+
+/// Looks at a taken seat before a thread goes to sleep: a small transaction takes some
+/// microseconds, and so does falling asleep.
+const LOOKS: u32 = if cfg!(loom) { 0 } else { 100 };
+
+/// What the one writer owns while it sits on the [`WriterSeat`].
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// The root that the next transaction starts from: appended, perhaps not yet durable.
+    pub(crate) tip: Root,
+    pub(crate) arena: Arena,
+    /// File pages that transactions dropped since the last checkpoint began.
+    pub(crate) freed: Vec<Retired>,
+    /// The number that the log gives to the record appended last.
+    pub(crate) sequence: Sequence,
+    /// The last epoch before those of the flush group that this record is in.
+    pub(crate) group_floor: Epoch,
+    /// Memory for the next transaction's record, and for its lists of pages.
+    pub(crate) record: Vec<u8>,
+    pub(crate) lists: Lists,
+    /// Set when the database is closed: what is appended after the last checkpoint, which says
+    /// that the log ends there, would be lost.
+    pub(crate) closed: bool,
+}
+
+/// The place of the one writer. Who takes it owns the [`Writer`] until the guard is dropped; an
+/// owned guard, unlike a lock's, needs no lifetime in the transaction that holds it.
+#[derive(Debug)]
+pub(crate) struct WriterSeat {
+    seat: Mutex<Seat>,
+    /// Signalled when the seat becomes free and somebody sleeps for it.
+    free: Condvar,
+    /// A hint for those who look before they sleep.
+    is_taken: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Seat {
+    /// `None` while somebody sits there.
+    writer: Option<Box<Writer>>,
+    /// Threads that sleep until it is free. Waking nobody is a system call too.
+    sleepers: usize,
+}
+
+impl WriterSeat {
+    /// A free seat.
+    pub(crate) fn new(writer: Writer) -> WriterSeat {
+        WriterSeat {
+            seat: Mutex::new(Seat { writer: Some(Box::new(writer)), sleepers: 0 }),
+            free: Condvar::new(),
+            is_taken: AtomicBool::new(false),
+        }
+    }
+
+    fn take(&self) -> Box<Writer> {
+        for _ in 0..LOOKS {
+            if !self.is_taken.load(Ordering::Relaxed) {
+                break;
+            }
+            spin_loop();
+        }
+        let mut seat = self.seat.lock();
+        loop {
+            if let Some(writer) = seat.writer.take() {
+                self.is_taken.store(true, Ordering::Relaxed);
+                return writer;
+            }
+            seat.sleepers += 1;
+            self.free.wait(&mut seat);
+            seat.sleepers -= 1;
+        }
+    }
+
+    fn leave(&self, writer: Option<Box<Writer>>) {
+        let mut seat = self.seat.lock();
+        seat.writer = writer;
+        self.is_taken.store(false, Ordering::Relaxed);
+        let sleepers = seat.sleepers;
+        drop(seat);
+        if sleepers > 0 {
+            self.free.notify_one();
+        }
+    }
+}
+
+/// The writer, owned until dropped.
+#[derive(Debug)]
+pub(crate) struct WriterGuard {
+    store: Arc<Store>,
+    /// `None` only while the guard is dropped.
+    writer: Option<Box<Writer>>,
+}
+
+impl WriterGuard {
+    /// Waits until the seat is free and takes it.
+    pub(crate) fn take(store: &Arc<Store>) -> WriterGuard {
+        WriterGuard { store: Arc::clone(store), writer: Some(store.writer.take()) }
+    }
+
+    /// The database it writes to.
+    #[inline]
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}
+
+impl Deref for WriterGuard {
+    type Target = Writer;
+    #[inline]
+    fn deref(&self) -> &Writer {
+        self.writer.as_deref().expect("invariant: held until dropped")
+    }
+}
+
+impl DerefMut for WriterGuard {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Writer {
+        self.writer.as_deref_mut().expect("invariant: held until dropped")
+    }
+}
+
+impl Drop for WriterGuard {
+    fn drop(&mut self) {
+        self.store.gauges.arena_pages.store(self.arena.used(), Ordering::Relaxed);
+        self.store.writer.leave(self.writer.take());
+    }
+}
