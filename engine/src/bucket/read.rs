@@ -1,21 +1,25 @@
 //! Reading a bucket.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::page::{BucketRecord, Entry, Payload};
-use crate::tree::{self, Pages, Root};
+use crate::tree::{self, Opened, Pages, Root};
 use crate::txn::{Pin, Store, View};
 
 /// A bucket, to be read. Cheap to copy; lives as long as its transaction.
 ///
 /// Keys are ordered by their bytes. A key holds either a value or a nested bucket; reads of values
 /// do not see buckets, and the reverse.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Bucket<'txn> {
     view: View<'txn>,
     root: Root<'txn>,
     record: BucketRecord,
+    /// The root page, opened once for all gets. `None` where there is none, or where opening it
+    /// fails: then the gets tell.
+    opened: Option<Opened<'txn>>,
 }
 
 /// A value and what is stored beside it.
@@ -28,11 +32,17 @@ pub struct Value<'txn> {
     pub expires_at: Option<SystemTime>,
 }
 
+impl fmt::Debug for Bucket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
 impl<'txn> Bucket<'txn> {
     /// The bucket that a root or a level stands for.
     #[inline]
     pub(super) fn of_root(view: View<'txn>, record: BucketRecord) -> Bucket<'txn> {
-        Bucket { view, root: Root::of_page(record.root), record }
+        Bucket { view, root: Root::of_page(record.root), record, opened: None }
     }
 
     /// The bucket of the top-level buckets, for whoever holds a pin.
@@ -43,7 +53,12 @@ impl<'txn> Bucket<'txn> {
     /// The bucket that an entry of its parent describes.
     #[inline]
     fn of_entry(view: View<'txn>, payload: &'txn [u8]) -> Bucket<'txn> {
-        Bucket { view, root: Root::of_bucket(payload), record: BucketRecord::decode(payload) }
+        let (root, record) = (Root::of_bucket(payload), BucketRecord::decode(payload));
+        let opened = match root {
+            Root::Page(page) => tree::open_root(view.pages(), page).ok(),
+            Root::Empty | Root::Image(_) => None,
+        };
+        Bucket { view, root, record, opened }
     }
 
     /// The value of `key`, borrowed from the transaction; `None` when it is missing or expired.
@@ -52,7 +67,12 @@ impl<'txn> Bucket<'txn> {
     /// `IsABucket` when the key holds a bucket; `Corrupt` when a page on the way is damaged.
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<&'txn [u8]>> {
-        match tree::get(self.view.pages(), self.root, key.as_ref())? {
+        let pages = self.view.pages();
+        let found = match self.opened {
+            Some(root) => tree::get_from(pages, root, key.as_ref())?,
+            None => tree::get(pages, self.root, key.as_ref())?,
+        };
+        match found {
             Some(entry) => self.value_of(&entry),
             None => Ok(None),
         }

@@ -23,6 +23,9 @@ use crate::tree::Pages;
 
 use super::verified::Verified;
 
+/// Cache lines in which the heads and slots of a page most likely are.
+const OPENING_LINES: usize = 5;
+
 /// All pages of one open database.
 #[derive(Debug)]
 pub(crate) struct PageMemory {
@@ -197,6 +200,12 @@ impl Pages for PageMemory {
             self.first_touch(page, 1, validate_in_file)?;
         }
         Ok(self.bytes(page.id, 1))
+    }
+
+    #[inline]
+    fn expect(&self, page: PageRef) {
+        let at = (page.id.index() as usize) << self.page_shift;
+        self.regions[(page.id.0 >> 31) as usize].prefetch(at, OPENING_LINES);
     }
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {

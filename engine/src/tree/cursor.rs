@@ -6,7 +6,7 @@
 //! 3. While it stands on an entry, `steps` lead from the root to `leaf`.
 
 use super::pages::{Pages, Root};
-use super::path::{Step, open, open_root, touch};
+use super::path::{Step, open, open_root};
 use crate::error::Result;
 use crate::ids::PageRef;
 use crate::limits::TREE_HEIGHT_MAX;
@@ -163,10 +163,10 @@ impl<'a, P: Pages> Cursor<'a, P> {
             };
             self.steps[self.depth - usize::from(level)] = Step { page, index };
             page = interior.child(index);
+            self.pages.expect(page);
             level -= 1;
             bytes = open(self.pages, page, level)?;
         }
-        touch(bytes);
         self.stand_in(Leaf::new(bytes), aim);
         Ok(())
     }
@@ -230,6 +230,11 @@ impl<'a, P: Pages> Cursor<'a, P> {
                 continue;
             };
             self.steps[depth].index = aside;
+            // Whoever comes this far will most likely go on.
+            self.pages.expect(match aim {
+                Aim::Last => interior.child(aside.wrapping_sub(1)),
+                _ => interior.child(aside + 1),
+            });
             self.descend(interior.child(aside), level - 1, aim)?;
             return Ok(true);
         }

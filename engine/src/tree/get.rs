@@ -1,11 +1,11 @@
 //! One key, or many at once.
 //!
-//! Many keys go down level by level side by side: the pages of one level are fetched for all keys
-//! before any is searched, so that their cache misses overlap. Never copies an entry: what is
+//! Many keys go down level by level side by side: the pages of one level are asked for by all keys
+//! before any is searched, so that their cache misses overlap; so are the entries in the end. Never copies an entry: what is
 //! found is borrowed from its page.
 
 use super::pages::{Pages, Root};
-use super::path::{open, open_root, touch};
+use super::path::{Opened, open, open_root};
 use crate::error::Result;
 use crate::ids::PageRef;
 use crate::limits::GET_MANY_WIDTH;
@@ -21,9 +21,19 @@ pub(crate) fn get<'a, P: Pages>(
     let leaf = match root {
         Root::Empty => return Ok(None),
         Root::Image(image) => image,
-        Root::Page(page) => leaf_for(pages, page, key)?,
+        Root::Page(page) => leaf_for(pages, open_root(pages, page)?, key)?,
     };
     Ok(Leaf::new(leaf).find(key))
+}
+
+/// As [`get`], from a root page that was opened before.
+#[inline]
+pub(crate) fn get_from<'a, P: Pages>(
+    pages: &'a P,
+    root: Opened<'a>,
+    key: &[u8],
+) -> Result<Option<Entry<'a>>> {
+    Ok(Leaf::new(leaf_for(pages, root, key)?).find(key))
 }
 
 /// Appends to `out`, for each key in turn, the entry with this key.
@@ -51,14 +61,15 @@ pub(crate) fn get_many<'a, P: Pages, K: AsRef<[u8]>>(
 
 /// The leaf where `key` belongs.
 #[inline]
-fn leaf_for<'a, P: Pages>(pages: &'a P, root: PageRef, key: &[u8]) -> Result<&'a [u8]> {
-    let (mut bytes, mut level) = open_root(pages, root)?;
+fn leaf_for<'a, P: Pages>(pages: &'a P, root: Opened<'a>, key: &[u8]) -> Result<&'a [u8]> {
+    let (mut bytes, mut level) = root;
     while level > 0 {
         level -= 1;
         let interior = Interior::new(bytes);
-        bytes = open(pages, interior.child(interior.search(key)), level)?;
+        let child = interior.child(interior.search(key));
+        pages.expect(child);
+        bytes = open(pages, child, level)?;
     }
-    touch(bytes);
     Ok(bytes)
 }
 
@@ -76,13 +87,20 @@ fn get_abreast<'a, P: Pages, K: AsRef<[u8]>>(
         for ((key, bytes), child) in keys.iter().zip(&at).zip(&mut children) {
             let interior = Interior::new(bytes);
             *child = interior.child(interior.search(key.as_ref()));
+            pages.expect(*child);
         }
         for (bytes, child) in at.iter_mut().zip(children).take(keys.len()) {
             *bytes = open(pages, child, level)?;
-            touch(bytes);
         }
     }
-    out.extend(keys.iter().zip(at).map(|(key, leaf)| Leaf::new(leaf).find(key.as_ref())));
+    let mut places = [0; GET_MANY_WIDTH];
+    for ((key, bytes), place) in keys.iter().zip(&at).zip(&mut places) {
+        let leaf = Leaf::new(bytes);
+        *place = leaf.candidate(key.as_ref());
+        leaf.expect_entry(*place);
+    }
+    let found = keys.iter().zip(at).zip(places);
+    out.extend(found.map(|((key, bytes), place)| Leaf::new(bytes).find_at(place, key.as_ref())));
     Ok(())
 }
 

@@ -17,6 +17,9 @@ pub(crate) trait Pages {
     /// The bytes of a page.
     fn page(&self, page: PageRef) -> Result<&[u8]>;
 
+    /// Says that the opening of a page will soon be read; a hint that may do nothing.
+    fn expect(&self, _page: PageRef) {}
+
     /// The bytes of the value in an overflow run, in place.
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]>;
 
