@@ -15,7 +15,7 @@ pub(crate) type Content = BTreeMap<Vec<Vec<u8>>, Vec<u8>>;
 
 /// Pairs and buckets that one look reads: pages that are reached in many ways could tell of more
 /// than anybody waits for.
-const READS_MAX: usize = 20_000;
+const READS_MAX: usize = 5_000;
 /// Memory for pages of a simulated host; opening clears it.
 pub(crate) const RESERVE_BYTES: usize = 1 << 20;
 
