@@ -7,23 +7,21 @@
 
 mod arguments;
 mod contest;
-mod device;
 mod engines;
-mod machine;
 mod measure;
-mod report;
+mod outcome;
 mod workload;
 
-use std::fs;
 use std::process::ExitCode;
 
 use bristlecone_benches::data::Data;
+use bristlecone_benches::record::Record;
+use bristlecone_benches::{circumstances, device, machine};
 
 use arguments::{Arguments, USAGE};
 use contest::Contest;
 use device::Device;
 use engines::{KINDS, Result};
-use report::Circumstances;
 use workload::WORKLOADS;
 
 const SEED: u64 = 0xb215_71ec_04e0_0001;
@@ -49,33 +47,18 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let device = Device::of(&arguments.dir)?;
-    let mut circumstances = circumstances(arguments, device.as_ref());
+    let data =
+        format!("{} pairs, seed {SEED:#x}, {:?} of commits", arguments.pairs, arguments.duration);
+    let mut circumstances = circumstances::before("side-by-side", device.as_ref(), data);
     eprintln!("making {} pairs", arguments.pairs);
     let data = Data::random(arguments.pairs, SEED);
     let contest = Contest { arguments, data: &data, device: device.as_ref() };
     let rows = contest.run()?;
-    circumstances.push(("load average after", machine::load_average()));
-    println!("{}", report::table(&rows, &circumstances));
+    circumstances.load_after = machine::load_average();
+    let run = outcome::record(&rows, arguments.rounds, circumstances);
+    println!("{}", outcome::table(&run));
     if let Some(file) = &arguments.json {
-        fs::write(file, report::json(&rows, &circumstances))?;
+        Record::SideBySide(run).write(file)?;
     }
     Ok(())
-}
-
-fn circumstances(arguments: &Arguments, device: Option<&Device>) -> Circumstances {
-    vec![
-        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
-        ("commit", machine::commit()),
-        ("machine", machine::processors()),
-        ("kernel", machine::kernel()),
-        ("device", device.map_or("unknown".to_owned(), |device| device.name.clone())),
-        (
-            "data",
-            format!(
-                "{} pairs, seed {SEED:#x}, {} rounds, {:?} of commits",
-                arguments.pairs, arguments.rounds, arguments.duration
-            ),
-        ),
-        ("load average before", machine::load_average()),
-    ]
 }

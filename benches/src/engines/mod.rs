@@ -17,6 +17,8 @@ use std::path::Path;
 
 use bristlecone_benches::data::{Data, Key, Pair};
 
+pub(crate) use bristlecone_benches::record::Role;
+
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// When a commit returns.
@@ -70,15 +72,6 @@ pub(crate) trait Engine: Send + Sync {
     /// Does the work that the engine has put off: what is buffered is durable afterwards, and
     /// nothing is left for a thread of the engine to do while another engine is measured.
     fn settle(&self) -> Result<()>;
-}
-
-/// What an engine is in the comparison.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Role {
-    Ours,
-    Peer,
-    /// Does only what physics asks; keeps no puts.
-    Limit,
 }
 
 /// Opens or creates an engine's database in a directory.
