@@ -3,12 +3,14 @@
 //! The engine that begins changes with each workload. What an engine gets wrong ends its round and
 //! is told in its row; the others go on.
 
+use std::sync::Arc;
+
 use bristlecone_benches::data::{Data, Pair};
 use bristlecone_benches::scratch::{Scratch, disk_bytes};
 
 use crate::arguments::Arguments;
 use crate::device::Device;
-use crate::engines::{Engine, KINDS, Kind, Mode, Result, Role};
+use crate::engines::{Engine, KINDS, Kind, Mode, Opening, Result, Role};
 use crate::machine::{self, Ticks};
 use crate::measure::{self, Commits, Measure, Reads};
 use crate::workload::{Get, Order, SCAN_PAIRS, WORKLOADS, Work, Workload};
@@ -28,7 +30,7 @@ pub(crate) struct Row {
 /// What a run needs.
 pub(crate) struct Contest<'a> {
     pub(crate) arguments: &'a Arguments,
-    pub(crate) data: &'a Data,
+    pub(crate) data: &'a Arc<Data>,
     pub(crate) device: Option<&'a Device>,
 }
 
@@ -87,7 +89,7 @@ impl Contest<'_> {
 
     fn enter(&self, kind: Kind) -> Result<Contender> {
         let scratch = Scratch::within(&self.arguments.dir)?;
-        let engine = (kind.open)(scratch.path(), Mode::Durable, self.data)?;
+        let engine = (kind.open)(scratch.path(), &opening(Mode::Durable, self.data))?;
         let newest = (0..).take(self.data.count()).collect();
         Ok(Contender { kind, engine: Some(engine), mode: Mode::Durable, newest, scratch })
     }
@@ -195,16 +197,20 @@ impl Contest<'_> {
     }
 }
 
+fn opening(mode: Mode, data: &Arc<Data>) -> Opening {
+    Opening { mode, payload_bytes: data.payload_bytes(), data: Some(Arc::clone(data)) }
+}
+
 impl Contender {
     fn engine(&self) -> Result<&dyn Engine> {
         self.engine.as_deref().ok_or_else(|| "expected an open engine, found none".into())
     }
 
     /// Opens the database again where a mode is a property of an open database.
-    fn reopen(&mut self, mode: Mode, data: &Data) -> Result<()> {
+    fn reopen(&mut self, mode: Mode, data: &Arc<Data>) -> Result<()> {
         if self.mode != mode {
             self.engine = None;
-            self.engine = Some((self.kind.open)(self.scratch.path(), mode, data)?);
+            self.engine = Some((self.kind.open)(self.scratch.path(), &opening(mode, data))?);
             self.mode = mode;
         }
         Ok(())

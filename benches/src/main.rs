@@ -16,6 +16,7 @@ mod workload;
 
 use std::fs;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bristlecone_benches::data::Data;
 
@@ -51,7 +52,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let device = Device::of(&arguments.dir)?;
     let mut circumstances = circumstances(arguments, device.as_ref());
     eprintln!("making {} pairs", arguments.pairs);
-    let data = Data::random(arguments.pairs, SEED);
+    let data = Arc::new(Data::random(arguments.pairs, SEED));
     let contest = Contest { arguments, data: &data, device: device.as_ref() };
     let rows = contest.run()?;
     circumstances.push(("load average after", machine::load_average()));
