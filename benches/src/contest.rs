@@ -198,7 +198,12 @@ impl Contest<'_> {
 }
 
 fn opening(mode: Mode, data: &Arc<Data>) -> Opening {
-    Opening { mode, payload_bytes: data.payload_bytes(), data: Some(Arc::clone(data)) }
+    Opening {
+        mode,
+        payload_bytes: data.payload_bytes(),
+        value_bytes: data.shape().value_bytes(),
+        data: Some(Arc::clone(data)),
+    }
 }
 
 impl Contender {

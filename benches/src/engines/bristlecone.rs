@@ -13,6 +13,7 @@ pub(super) const KIND: Kind = Kind {
     name: "bristlecone",
     role: Role::Ours,
     buffered: "Buffered, 10 ms",
+    gets_many: true,
     buckets: "buckets",
     compaction: "no compaction yet",
     open,

@@ -22,6 +22,7 @@ pub(super) const KIND: Kind = Kind {
     name: "limit",
     role: Role::Limit,
     buffered: "pwrite without a sync",
+    gets_many: false,
     buckets: "a file and one HashMap",
     compaction: "the payload that is left",
     open,

@@ -16,6 +16,7 @@ pub(super) const KIND: Kind = Kind {
     name: "lmdb",
     role: Role::Peer,
     buffered: "NOSYNC",
+    gets_many: false,
     buckets: "a key prefix: named databases are searched one by one in each transaction",
     compaction: "compacts only into a copy",
     open,

@@ -5,13 +5,25 @@
 //! tells its settings and why.
 
 mod bristlecone;
+#[cfg(feature = "peers")]
+mod canopydb;
+#[cfg(feature = "peers")]
+mod fjall;
 mod heads;
+#[cfg(feature = "libmdbx")]
+mod libmdbx;
 mod limit;
 mod limit_log;
 #[cfg(feature = "peers")]
 mod lmdb;
 #[cfg(feature = "peers")]
 mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+#[cfg(feature = "peers")]
+mod sled;
+#[cfg(feature = "peers")]
+mod sqlite;
 
 use std::error::Error;
 use std::fmt;
@@ -126,6 +138,9 @@ pub(crate) struct Opening {
     pub(crate) mode: Mode,
     /// Bytes of all keys and values, for caches that should hold them.
     pub(crate) payload_bytes: u64,
+    /// Length of most values.
+    #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "some peers ask for it"))]
+    pub(crate) value_bytes: usize,
     /// What will be loaded; `None` where there is no limit.
     pub(crate) data: Option<Arc<Data>>,
 }
@@ -133,7 +148,7 @@ pub(crate) struct Opening {
 impl Opening {
     /// Room for a cache that holds all data, as the page cache does for the engines that read
     /// through it.
-    #[cfg(feature = "peers")]
+    #[cfg(any(feature = "peers", feature = "rocksdb"))]
     fn cache_bytes(&self) -> u64 {
         (1 << 30).max(4 * self.payload_bytes)
     }
@@ -149,6 +164,8 @@ pub(crate) struct Kind {
     pub(crate) role: Role,
     /// What [`Mode::Buffered`] is called there.
     pub(crate) buffered: &'static str,
+    /// Whether [`Engine::get_many`] is more than single gets.
+    pub(crate) gets_many: bool,
     /// What small buckets are there.
     pub(crate) buckets: &'static str,
     /// How space is given back there.
@@ -161,8 +178,20 @@ pub(crate) const KINDS: &[Kind] = &[
     bristlecone::KIND,
     #[cfg(feature = "peers")]
     lmdb::KIND,
+    #[cfg(feature = "libmdbx")]
+    libmdbx::KIND,
     #[cfg(feature = "peers")]
     redb::KIND,
+    #[cfg(feature = "peers")]
+    sqlite::KIND,
+    #[cfg(feature = "peers")]
+    canopydb::KIND,
+    #[cfg(feature = "rocksdb")]
+    rocksdb::KIND,
+    #[cfg(feature = "peers")]
+    fjall::KIND,
+    #[cfg(feature = "peers")]
+    sled::KIND,
     limit::KIND,
 ];
 

@@ -15,6 +15,7 @@ pub(super) const KIND: Kind = Kind {
     name: "redb",
     role: Role::Peer,
     buffered: "Durability::None",
+    gets_many: false,
     buckets: "tables",
     compaction: "compact()",
     open,
