@@ -6,19 +6,24 @@
 //! a durable workload counts only when the device was seen to flush.
 
 mod arguments;
+mod buckets;
+mod child;
+mod commits;
+mod contender;
 mod contest;
 mod device;
 mod engines;
+mod lifecycle;
 mod machine;
 mod measure;
+mod reads;
 mod report;
+mod together;
+mod values;
 mod workload;
 
 use std::fs;
 use std::process::ExitCode;
-use std::sync::Arc;
-
-use bristlecone_benches::data::Data;
 
 use arguments::{Arguments, USAGE};
 use contest::Contest;
@@ -30,7 +35,10 @@ use workload::WORKLOADS;
 const SEED: u64 = 0xb215_71ec_04e0_0001;
 
 fn main() -> ExitCode {
-    match Arguments::parse(std::env::args().skip(1)).and_then(|arguments| run(&arguments)) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = child::run(&words)
+        .unwrap_or_else(|| Arguments::parse(words).and_then(|arguments| run(&arguments)));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}\n\n{USAGE}");
@@ -51,9 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let device = Device::of(&arguments.dir)?;
     let mut circumstances = circumstances(arguments, device.as_ref());
-    eprintln!("making {} pairs", arguments.pairs);
-    let data = Arc::new(Data::random(arguments.pairs, SEED));
-    let contest = Contest { arguments, data: &data, device: device.as_ref() };
+    let contest = Contest { arguments, device: device.as_ref(), seed: SEED };
     let rows = contest.run()?;
     circumstances.push(("load average after", machine::load_average()));
     println!("{}", report::table(&rows, &circumstances));

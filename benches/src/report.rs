@@ -5,7 +5,6 @@ use std::fmt::Write;
 use crate::contest::{Row, remark};
 use crate::engines::Role;
 use crate::measure::{Durable, Measure};
-use crate::workload::Work;
 
 /// Where and on what the figures were taken: names and values.
 pub(crate) type Circumstances = Vec<(&'static str, String)>;
@@ -87,8 +86,12 @@ pub(crate) fn table(rows: &[Row], circumstances: &Circumstances) -> String {
 fn line(text: &mut String, row: &Row, rows: &[Row]) {
     let (name, unit, engine) = (row.workload.name, row.workload.unit, row.kind.name);
     let Some(figures) = Figures::of(row) else {
-        let why = row.failure.as_deref().unwrap_or("not measured");
-        return push(text, format_args!("{name:24} {unit:9} {engine:12} FAILED: {why}\n"));
+        let why = match (&row.failure, &row.absent) {
+            (Some(failure), _) => format!("FAILED: {failure}"),
+            (None, Some(absent)) => format!("none: {absent}"),
+            (None, None) => "not measured".to_owned(),
+        };
+        return push(text, format_args!("{name:24} {unit:9} {engine:12} {why}\n"));
     };
     let ratio = |other: Option<f64>| match other {
         Some(other) => format!("{:.2}", figures.median / other),
@@ -114,9 +117,13 @@ fn line(text: &mut String, row: &Row, rows: &[Row]) {
 fn notes(row: &Row, figures: &Figures) -> Vec<String> {
     let mut notes = Vec::from_iter(figures.invalid.clone());
     notes.extend(remark(row).map(str::to_owned));
+    let unit = row.measures.iter().find_map(|measure| Some(measure.beside?.1));
     let of = |value: fn(&Measure) -> Option<f64>| median(&sorted_values(&row.measures, value));
     let p50 = of(|measure| Some(measure.latency?.median.as_secs_f64() * 1e6));
     let p99 = of(|measure| Some(measure.latency?.p99.as_secs_f64() * 1e6));
+    if let (Some(value), Some(unit)) = (of(|measure| Some(measure.beside?.0)), unit) {
+        notes.push(format!("{} {unit}", short(value)));
+    }
     if let (Some(p50), Some(p99)) = (p50, p99) {
         notes.push(format!("p50 {p50:.0} us, p99 {p99:.0} us"));
     }
@@ -131,7 +138,7 @@ fn notes(row: &Row, figures: &Figures) -> Vec<String> {
 
 /// The best valid median of a role in a row's workload.
 fn best(row: &Row, rows: &[Row], role: Role) -> Option<f64> {
-    let less_is_better = row.workload.work == Work::Size;
+    let less_is_better = row.workload.less_is_better();
     let same = |other: &&Row| other.workload.name == row.workload.name && other.kind.role == role;
     let medians = rows.iter().filter(same).filter_map(Figures::of);
     let medians = medians.filter(|figures| figures.invalid.is_none()).map(|it| it.median);
@@ -168,7 +175,8 @@ fn json_row(row: &Row, rows: &[Row]) -> String {
         members.push(("flushes_per_commit", number(figures.flushes_per_commit)));
         members.push(("invalid", figures.invalid.map_or("null".to_owned(), |it| quoted(&it))));
     } else {
-        members.push(("invalid", quoted(row.failure.as_deref().unwrap_or("not measured"))));
+        let why = row.failure.as_deref().or(row.absent.as_deref());
+        members.push(("invalid", quoted(why.unwrap_or("not measured"))));
     }
     let measures: Vec<String> = row.measures.iter().map(json_measure).collect();
     members.push(("rounds", format!("[{}]", measures.join(", "))));
@@ -180,6 +188,7 @@ fn json_measure(measure: &Measure) -> String {
     let durable = measure.durable;
     let members = [
         ("value", number(Some(measure.value))),
+        ("beside", number(measure.beside.map(|(value, _)| value))),
         ("cpu_seconds", exact(measure.cpu_seconds)),
         ("others", number(measure.others)),
         ("commits", number(durable.map(|it| it.commits as f64))),
@@ -237,6 +246,8 @@ fn short(value: f64) -> String {
         value if value >= 1e7 => format!("{:.1}M", value / 1e6),
         value if value >= 1e6 => format!("{:.2}M", value / 1e6),
         value if value >= 1e4 => format!("{:.1}k", value / 1e3),
+        value if value < 10.0 => format!("{value:.2}"),
+        value if value < 100.0 => format!("{value:.1}"),
         value => format!("{value:.0}"),
     }
 }
