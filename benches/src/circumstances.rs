@@ -7,6 +7,13 @@ use crate::record::Circumstances;
 /// Options whose values are places of one machine, and what is told in their stead.
 const PLACES: &[(&str, &str)] = &[("--dir", "DIR"), ("--json", "FILE"), ("--record", "FILE")];
 
+/// Features of this crate, and whether this build has them.
+const FEATURES: &[(&str, bool)] = &[
+    ("peers", cfg!(feature = "peers")),
+    ("libmdbx", cfg!(feature = "libmdbx")),
+    ("rocksdb", cfg!(feature = "rocksdb")),
+];
+
 /// The circumstances before a run of one of the crate's binaries.
 #[must_use]
 pub fn before(binary: &str, device: Option<&Device>, data: String) -> Circumstances {
@@ -28,8 +35,11 @@ pub fn before(binary: &str, device: Option<&Device>, data: String) -> Circumstan
 /// A command with which anybody can repeat the run.
 fn command(binary: &str, arguments: impl Iterator<Item = String>) -> String {
     let mut command = String::from("cargo run --release -p bristlecone-benches");
-    if cfg!(feature = "peers") {
-        command += " --features peers";
+    let features = FEATURES.iter().filter(|(_, built)| *built).map(|(name, _)| *name);
+    let features = features.collect::<Vec<_>>().join(",");
+    if !features.is_empty() {
+        command += " --features ";
+        command += &features;
     }
     if binary != "side-by-side" {
         command += " --bin ";

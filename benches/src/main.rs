@@ -1,4 +1,4 @@
-//! Bristlecone beside redb and LMDB, and beside the limit of the machine.
+//! Bristlecone beside other engines, and beside the limit of the machine.
 //!
 //! `cargo run --release -p bristlecone-benches --features peers -- --help` tells the options.
 //! Engines take turns workload by workload; the median of all rounds is reported. Sums of what was
@@ -6,15 +6,22 @@
 //! a durable workload counts only when the device was seen to flush.
 
 mod arguments;
+mod buckets;
+mod child;
+mod commits;
+mod contender;
 mod contest;
 mod engines;
+mod lifecycle;
 mod measure;
 mod outcome;
+mod reads;
+mod together;
+mod values;
 mod workload;
 
 use std::process::ExitCode;
 
-use bristlecone_benches::data::Data;
 use bristlecone_benches::record::Record;
 use bristlecone_benches::{circumstances, device, machine};
 
@@ -27,7 +34,10 @@ use workload::WORKLOADS;
 const SEED: u64 = 0xb215_71ec_04e0_0001;
 
 fn main() -> ExitCode {
-    match Arguments::parse(std::env::args().skip(1)).and_then(|arguments| run(&arguments)) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = child::run(&words)
+        .unwrap_or_else(|| Arguments::parse(words).and_then(|arguments| run(&arguments)));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}\n\n{USAGE}");
@@ -50,9 +60,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let data =
         format!("{} pairs, seed {SEED:#x}, {:?} of commits", arguments.pairs, arguments.duration);
     let mut circumstances = circumstances::before("side-by-side", device.as_ref(), data);
-    eprintln!("making {} pairs", arguments.pairs);
-    let data = Data::random(arguments.pairs, SEED);
-    let contest = Contest { arguments, data: &data, device: device.as_ref() };
+    let contest = Contest { arguments, device: device.as_ref(), seed: SEED };
     let rows = contest.run()?;
     circumstances.load_after = machine::load_average();
     let run = outcome::record(&rows, arguments.rounds, circumstances);

@@ -10,7 +10,7 @@ use bristlecone_benches::record::{
 use crate::contest::{Row, remark};
 use crate::engines::Mode;
 use crate::measure::{Durable, Measure};
-use crate::workload::{Work, Workload};
+use crate::workload::{Set, Work, Workload};
 
 /// A figure beside the main one: name, unit, which way it is better, and where it is found.
 type Beside = (&'static str, &'static str, Better, fn(&Measure) -> Option<f64>);
@@ -45,18 +45,25 @@ fn described(workload: &Workload) -> record::Workload {
     record::Workload {
         name: workload.name.to_owned(),
         unit: workload.unit.to_owned(),
-        better: match workload.unit {
-            "MB" | "s" | "ms" | "us" | "ns" => Better::Lower,
-            _ => Better::Higher,
-        },
-        group: match workload.work {
-            Work::Commit { puts: 1, mode: Mode::Durable, .. } => Group::Commits,
-            Work::Get { .. } => Group::Reads,
-            Work::Scan(_) | Work::FullScan => Group::Scans,
-            Work::Size => Group::Size,
-            _ => Group::Loads,
-        },
+        better: if workload.less_is_better() { Better::Lower } else { Better::Higher },
+        group: group(workload),
         entries: Vec::new(),
+    }
+}
+
+fn group(workload: &Workload) -> Group {
+    match (workload.set, workload.work) {
+        (Set::Records, _) => Group::Records,
+        (Set::Buckets, _) => Group::Buckets,
+        (Set::Values, _) => Group::Values,
+        (Set::Pairs, Work::Commit { puts: 1, mode: Mode::Durable, .. }) => Group::Commits,
+        (Set::Pairs, Work::Get { .. } | Work::GetsBesideCommits) => Group::Reads,
+        (Set::Pairs, Work::Scan(_) | Work::FullScan) => Group::Scans,
+        (Set::Pairs, Work::Open | Work::OpenKilled(_)) => Group::Opens,
+        (Set::Pairs, Work::Memory(_) | Work::Size | Work::SizeCompacted | Work::LongReader) => {
+            Group::Size
+        }
+        (Set::Pairs, _) => Group::Loads,
     }
 }
 
@@ -65,9 +72,9 @@ fn entry(row: &Row) -> Entry {
     let shown = row.measures.iter().filter_map(|it| it.durable).all(|it: Durable| it.is_shown());
     let failure = match (&row.failure, figure) {
         (Some(failure), _) => Some(failure.clone()),
-        (None, None) => Some("not measured".to_owned()),
+        (None, None) if row.absent.is_none() => Some("not measured".to_owned()),
         (None, Some(_)) if !shown => Some("fewer flushes than its commits need".to_owned()),
-        (None, Some(_)) => None,
+        (None, _) => None,
     };
     let mut beside = BTreeMap::new();
     for (name, unit, better, of) in BESIDE {
@@ -76,12 +83,20 @@ fn entry(row: &Row) -> Entry {
             beside.insert((*name).to_owned(), figure);
         }
     }
+    // The second figure of a workload has its unit for a name.
+    if let Some(unit) = row.measures.iter().find_map(|measure| Some(measure.beside?.1))
+        && let Some(spread) = Spread::of(row.measures.iter().filter_map(|it| Some(it.beside?.0)))
+    {
+        let better = if unit.ends_with("/s") { Better::Higher } else { Better::Lower };
+        beside.insert(unit.to_owned(), Figure { unit: unit.to_owned(), better, spread });
+    }
+    let absent = row.absent.iter().map(|why| format!("cannot: {why}"));
     Entry {
         engine: row.kind.name.to_owned(),
         role: row.kind.role,
         figure,
         beside,
-        remarks: remark(row).map(str::to_owned).into_iter().collect(),
+        remarks: absent.chain(remark(row).map(str::to_owned)).collect(),
         failure,
     }
 }
@@ -173,6 +188,8 @@ fn short(value: f64) -> String {
         value if value >= 1e7 => format!("{:.1}M", value / 1e6),
         value if value >= 1e6 => format!("{:.2}M", value / 1e6),
         value if value >= 1e4 => format!("{:.1}k", value / 1e3),
+        value if value < 10.0 => format!("{value:.2}"),
+        value if value < 100.0 => format!("{value:.1}"),
         value => format!("{value:.0}"),
     }
 }

@@ -207,7 +207,7 @@ impl Steady<'_> {
         self.subject.visit(&mut |(key, value)| {
             if rank < count {
                 let index = self.data.index_at(rank);
-                let expected = (&self.data.key(index)[..], &self.data.value(newest[index])[..]);
+                let expected = (self.data.key(index), self.data.value(newest[index]));
                 wrong += u64::from((key, value) != expected);
             }
             rank += 1;
@@ -232,7 +232,7 @@ fn lock(one: &Mutex<Histogram>) -> std::sync::MutexGuard<'_, Histogram> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines::{KINDS, Mode, Role};
+    use crate::engines::{KINDS, Mode, Opening, Role};
     use bristlecone_benches::scratch::Scratch;
 
     #[test]
@@ -241,7 +241,13 @@ mod tests {
         let scratch = Scratch::new().expect("a directory");
         let ours = KINDS.iter().find(|kind| kind.role == Role::Ours).expect("our own engine");
         let dir = scratch.path();
-        let subject = Subject::open(*ours, dir, Mode::Buffered, &data).expect("a database");
+        let opening = Opening {
+            mode: Mode::Buffered,
+            payload_bytes: data.payload_bytes(),
+            value_bytes: data.shape().value_bytes(),
+            data: None,
+        };
+        let subject = Subject::open(*ours, dir, &opening).expect("a database");
         subject.load(&data.pairs()).expect("a load");
         let load = Load { pairs: 1000, threads: 3, puts: 2, durable: false };
         let duration = Duration::from_millis(1100);

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use bristlecone::{Db, Durability};
-use bristlecone_benches::data::{Data, Pair};
+use bristlecone_benches::data::Pair;
 
-use crate::engines::{Engine, Kind, Mode, Result, Role};
+use crate::engines::{Engine, Kind, Mode, Opening, Result, Role};
 
 const BUCKET: &str = "pairs";
 
@@ -26,13 +26,13 @@ pub(crate) struct Told {
 }
 
 impl Subject {
-    pub(crate) fn open(kind: Kind, dir: &Path, mode: Mode, data: &Data) -> Result<Subject> {
+    pub(crate) fn open(kind: Kind, dir: &Path, opening: &Opening) -> Result<Subject> {
         if kind.role != Role::Ours {
-            return Ok(Subject::Other((kind.open)(dir, mode, data)?));
+            return Ok(Subject::Other((kind.open)(dir, opening)?));
         }
         let db = Db::open(dir.join("db"))?;
         db.update(|txn| txn.create_bucket_if_missing(BUCKET).map(|_| ()))?;
-        let durability = match mode {
+        let durability = match opening.mode {
             Mode::Durable => Durability::Sync,
             Mode::Buffered => Durability::Buffered,
         };

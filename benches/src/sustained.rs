@@ -11,6 +11,7 @@ mod subject;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bristlecone_benches::data::Data;
@@ -20,7 +21,7 @@ use bristlecone_benches::record::{Load, Record, Sustained};
 use bristlecone_benches::scratch::Scratch;
 use bristlecone_benches::{circumstances, published};
 
-use engines::{KINDS, Kind, Mode, Result, Role};
+use engines::{KINDS, Kind, Mode, Opening, Result, Role};
 use steady::{Outcome, Steady};
 use subject::Subject;
 
@@ -110,11 +111,17 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let told = format!("{} pairs, seed {SEED:#x}, {seconds} s", load.pairs);
     let mut circumstances = circumstances::before("sustained", device.as_ref(), told);
     eprintln!("loading {} pairs into {}", load.pairs, kind.name);
-    let data = Data::random(load.pairs, SEED);
+    let data = Arc::new(Data::random(load.pairs, SEED));
     let own_bytes = machine::anonymous_bytes()?;
     let scratch = Scratch::within(&arguments.dir)?;
     let mode = if load.durable { Mode::Durable } else { Mode::Buffered };
-    let subject = Subject::open(*kind, scratch.path(), mode, &data)?;
+    let opening = Opening {
+        mode,
+        payload_bytes: data.payload_bytes(),
+        value_bytes: data.shape().value_bytes(),
+        data: Some(Arc::clone(&data)),
+    };
+    let subject = Subject::open(*kind, scratch.path(), &opening)?;
     subject.load(&data.pairs())?;
     subject.settle()?;
     let counts = || device.as_ref().map(Device::counts).transpose();
@@ -137,7 +144,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let failure = failure(&outcome, verified, load, flushes);
     circumstances.load_after = machine::load_average();
     let puts = outcome.latency.count() * load.puts as u64;
-    let payload = puts * (data.payload_bytes() / data.count() as u64);
+    let payload = puts * data.pair_bytes() as u64;
     let record = Sustained {
         circumstances,
         engine: kind.name.to_owned(),
