@@ -21,8 +21,6 @@ pub mod figures {
     pub const P50: &str = "p50";
     /// The 99th percentile.
     pub const P99: &str = "p99";
-    /// The longest commit.
-    pub const WORST: &str = "worst";
     /// Flushes of the device for each commit.
     pub const FLUSHES: &str = "flushes a commit";
     /// Processor time of the calling threads for an operation.
@@ -31,8 +29,6 @@ pub mod figures {
     pub const WRITTEN: &str = "write amplification";
     /// Time to do what was put off.
     pub const SETTLING: &str = "settling";
-    /// Anonymous memory.
-    pub const MEMORY: &str = "memory";
     /// The share of all processors that others used.
     pub const OTHERS: &str = "used by others";
 }

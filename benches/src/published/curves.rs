@@ -75,7 +75,7 @@ fn latencies_over_time(svg: &mut Svg, run: &Sustained, field: impl Fn(Axis) -> P
         ("p50", LINES[0], curve(|second| second.p50_us)),
     ];
     let least = curves[2].2.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
-    let least = if least.is_finite() { least.max(0.1) } else { 1.0 };
+    let least = if least.is_finite() { least.clamp(0.1, STALL_US) } else { 1.0 };
     let panel = field(Axis::decades(least, most(&curves[0].2).max(2.0 * STALL_US)));
     panel.frame(svg, "time of a commit", seconds_text, time);
     let ends = [0.0, run.elapsed_seconds.max(1.0)];
