@@ -8,7 +8,7 @@ use bristlecone_benches::scratch::{Scratch, disk_bytes};
 use crate::arguments::Arguments;
 use crate::commits::{self, Commits};
 use crate::device::Device;
-use crate::engines::{Engine, Kind, Mode, Opening, Result, Role};
+use crate::engines::{Engine, Kind, Mode, Opening, Result, Role, Unsupported};
 use crate::measure::{self, DELETED, Measure};
 use crate::reads::{self, Reads};
 use crate::values::Values;
@@ -44,6 +44,10 @@ impl Contender {
     pub(crate) fn enter(kind: Kind, common: &Common<'_>) -> Result<Contender> {
         let scratch = Scratch::within(&common.arguments.dir)?;
         let engine = (kind.open)(scratch.path(), &opening(Mode::Durable, common))?;
+        if common.set == Set::Halved {
+            engine.load(common.pairs)?;
+            engine.settle()?;
+        }
         let newest = (0..).take(common.data.count()).collect();
         Ok(Contender { kind, engine: Some(engine), mode: Mode::Durable, newest, scratch })
     }
@@ -59,6 +63,23 @@ impl Contender {
 
     /// Does the work once. `reads` and `seed` are the same for all engines.
     pub(crate) fn perform(
+        &mut self,
+        work: Work,
+        common: &Common<'_>,
+        reads: &[Reads],
+        seed: u64,
+    ) -> Result<Measure> {
+        let measure = self.measure(work, common, reads, seed);
+        if self.kind.role == Role::Limit {
+            // It keeps no puts, so it still has the first value of each key.
+            for (value, first) in self.newest.iter_mut().zip(0..).filter(|it| *it.0 != DELETED) {
+                *value = first;
+            }
+        }
+        measure
+    }
+
+    fn measure(
         &mut self,
         work: Work,
         common: &Common<'_>,
@@ -160,6 +181,9 @@ impl Contender {
         common: &Common<'_>,
         work: impl FnOnce(&Scratch, &mut [u32]) -> Result<Measure>,
     ) -> Result<Measure> {
+        if self.kind.role == Role::Limit {
+            return Err(Unsupported("the limit opens nothing").into());
+        }
         self.close()?;
         let measure = work(&self.scratch, &mut self.newest);
         let opening = opening(Mode::Durable, common);
@@ -191,7 +215,8 @@ impl Contender {
         let seconds = begin.elapsed().as_secs_f64();
         let measure = self.size(common.data)?;
         self.verify(common)?;
-        Ok(Measure { beside: Some((seconds, "s to compact")), ..measure })
+        let beside = (self.kind.role != Role::Limit).then_some((seconds, "s to compact"));
+        Ok(Measure { beside, ..measure })
     }
 
     /// Compares the database with what was put.
