@@ -69,14 +69,17 @@ impl Contender {
         reads: &[Reads],
         seed: u64,
     ) -> Result<Measure> {
-        let measure = self.measure(work, common, reads, seed);
+        let measure = self.measure(work, common, reads, seed)?;
         if self.kind.role == Role::Limit {
             // It keeps no puts, so it still has the first value of each key.
             for (value, first) in self.newest.iter_mut().zip(0..).filter(|it| *it.0 != DELETED) {
                 *value = first;
             }
         }
-        measure
+        if work.is_compared() {
+            self.verify(common)?;
+        }
+        Ok(measure)
     }
 
     fn measure(
@@ -88,13 +91,9 @@ impl Contender {
     ) -> Result<Measure> {
         let (kind, data, device) = (self.kind, common.data, common.device);
         let duration = common.arguments.duration;
-        let data_made = (data.count(), common.data_seed);
         match work {
             Work::Load(Order::Random) => {
-                let measure = measure::load(self.engine()?, common.pairs, Order::Random, device)?;
-                // Also makes sure that all pages have been touched before reads are measured.
-                self.verify(common)?;
-                Ok(measure)
+                measure::load(self.engine()?, common.pairs, Order::Random, device)
             }
             Work::Load(Order::Sorted) => {
                 let other = Contender::enter(kind, common)?;
@@ -104,7 +103,8 @@ impl Contender {
             }
             Work::Memory(order) => {
                 let scratch = Scratch::within(&common.arguments.dir)?;
-                lifecycle::memory(kind, scratch.path(), data_made, order)
+                let made = (data.count(), common.data_seed);
+                lifecycle::memory(kind, scratch.path(), made, order)
             }
             Work::Size => self.size(data),
             Work::Get { how, .. } => reads::gets(self.engine()?, reads, how),
@@ -127,35 +127,21 @@ impl Contender {
             Work::Open => {
                 self.closed(common, |dir, newest| lifecycle::open(kind, dir.path(), data, newest))
             }
-            Work::OpenKilled(log_bytes) => {
+            Work::OpenKilled(log_bytes) => self.closed(common, |dir, newest| {
                 let made = (&**data, common.data_seed);
-                let measure = self.closed(common, |dir, newest| {
-                    lifecycle::open_killed(kind, dir.path(), made, newest, (log_bytes, seed))
-                })?;
-                self.verify(common)?;
-                Ok(measure)
-            }
+                lifecycle::open_killed(kind, dir.path(), made, newest, (log_bytes, seed))
+            }),
             Work::DeleteHalf => {
                 let (engine, newest) = self.changing(Mode::Durable, common)?;
-                let measure = commits::delete_half(engine, data, newest, device)?;
-                self.verify(common)?;
-                Ok(measure)
+                commits::delete_half(engine, data, newest, device)
             }
             Work::SizeCompacted => self.size_compacted(common),
-            Work::CreateBuckets => {
-                let measure = buckets::create(self.engine()?, common.pairs, device)?;
-                self.verify(common)?;
-                Ok(measure)
-            }
+            Work::CreateBuckets => buckets::create(self.engine()?, common.pairs, device),
             Work::GetInBuckets => buckets::get(self.engine()?, &reads[0]),
             Work::PutValue(length) => {
-                let values = common.values.ok_or("expected values, found none")?;
-                values.put(self.engine()?, kind.role, length, duration, device)
+                values_of(common)?.put(self.engine()?, kind.role, length, duration, device)
             }
-            Work::GetValue(length) => {
-                let values = common.values.ok_or("expected values, found none")?;
-                values.get(self.engine()?, length, duration)
-            }
+            Work::GetValue(length) => values_of(common)?.get(self.engine()?, length, duration),
         }
     }
 
@@ -214,7 +200,6 @@ impl Contender {
         engine.compact()?;
         let seconds = begin.elapsed().as_secs_f64();
         let measure = self.size(common.data)?;
-        self.verify(common)?;
         let beside = (self.kind.role != Role::Limit).then_some((seconds, "s to compact"));
         Ok(Measure { beside, ..measure })
     }
@@ -228,6 +213,10 @@ impl Contender {
             (Some(engine), ..) => measure::verify(&**engine, common.data, &self.newest),
         }
     }
+}
+
+fn values_of<'a>(common: &Common<'a>) -> Result<&'a Values> {
+    common.values.ok_or_else(|| "expected values, found none".into())
 }
 
 fn opening(mode: Mode, common: &Common<'_>) -> Opening {

@@ -106,6 +106,18 @@ pub(crate) enum Get {
     Many,
 }
 
+impl Work {
+    /// Whether all that is stored is compared with what was put as soon as it is done, which also
+    /// touches all pages before reads are measured.
+    pub(crate) fn is_compared(self) -> bool {
+        match self {
+            Work::Load(order) => order == Order::Random,
+            Work::OpenKilled(_) | Work::DeleteHalf | Work::SizeCompacted => true,
+            work => work == Work::CreateBuckets,
+        }
+    }
+}
+
 impl Order {
     /// For a command line.
     pub(crate) fn word(self) -> &'static str {

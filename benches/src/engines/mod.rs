@@ -137,6 +137,10 @@ pub(crate) enum Role {
 pub(crate) struct Opening {
     pub(crate) mode: Mode,
     /// Bytes of all keys and values, for caches that should hold them.
+    #[cfg_attr(
+        not(any(feature = "peers", feature = "rocksdb")),
+        expect(dead_code, reason = "some peers ask for it")
+    )]
     pub(crate) payload_bytes: u64,
     /// Length of most values.
     #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "some peers ask for it"))]

@@ -3,7 +3,8 @@
 //! Statements are prepared once for each connection. One connection writes, for SQLite has one
 //! writer; each reading thread takes a connection of its own. Files are read through a map, and
 //! checkpoints come at the default of 1,000 pages. As its documentation advises, small rows are in
-//! a table `WITHOUT ROWID`, and rows above a twentieth of a page in an ordinary table with an index.
+//! a table `WITHOUT ROWID`, and rows above a twentieth of a page in an ordinary table with an
+//! index.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
