@@ -8,7 +8,7 @@ use bristlecone_benches::scratch::{Scratch, disk_bytes};
 use crate::arguments::Arguments;
 use crate::commits::{self, Commits};
 use crate::device::Device;
-use crate::engines::{Engine, Kind, Mode, Opening, Result, Role};
+use crate::engines::{Engine, Kind, Mode, Opening, Result, Role, Unsupported};
 use crate::measure::{self, DELETED, Measure};
 use crate::reads::{self, Reads};
 use crate::values::Values;
@@ -44,6 +44,10 @@ impl Contender {
     pub(crate) fn enter(kind: Kind, common: &Common<'_>) -> Result<Contender> {
         let scratch = Scratch::within(&common.arguments.dir)?;
         let engine = (kind.open)(scratch.path(), &opening(Mode::Durable, common))?;
+        if common.set == Set::Halved {
+            engine.load(common.pairs)?;
+            engine.settle()?;
+        }
         let newest = (0..).take(common.data.count()).collect();
         Ok(Contender { kind, engine: Some(engine), mode: Mode::Durable, newest, scratch })
     }
@@ -65,15 +69,31 @@ impl Contender {
         reads: &[Reads],
         seed: u64,
     ) -> Result<Measure> {
+        let measure = self.measure(work, common, reads, seed)?;
+        if self.kind.role == Role::Limit {
+            // It keeps no puts, so it still has the first value of each key.
+            for (value, first) in self.newest.iter_mut().zip(0..).filter(|it| *it.0 != DELETED) {
+                *value = first;
+            }
+        }
+        if work.is_compared() {
+            self.verify(common)?;
+        }
+        Ok(measure)
+    }
+
+    fn measure(
+        &mut self,
+        work: Work,
+        common: &Common<'_>,
+        reads: &[Reads],
+        seed: u64,
+    ) -> Result<Measure> {
         let (kind, data, device) = (self.kind, common.data, common.device);
         let duration = common.arguments.duration;
-        let data_made = (data.count(), common.data_seed);
         match work {
             Work::Load(Order::Random) => {
-                let measure = measure::load(self.engine()?, common.pairs, Order::Random, device)?;
-                // Also makes sure that all pages have been touched before reads are measured.
-                self.verify(common)?;
-                Ok(measure)
+                measure::load(self.engine()?, common.pairs, Order::Random, device)
             }
             Work::Load(Order::Sorted) => {
                 let other = Contender::enter(kind, common)?;
@@ -83,7 +103,8 @@ impl Contender {
             }
             Work::Memory(order) => {
                 let scratch = Scratch::within(&common.arguments.dir)?;
-                lifecycle::memory(kind, scratch.path(), data_made, order)
+                let made = (data.count(), common.data_seed);
+                lifecycle::memory(kind, scratch.path(), made, order)
             }
             Work::Size => self.size(data),
             Work::Get { how, .. } => reads::gets(self.engine()?, reads, how),
@@ -106,35 +127,21 @@ impl Contender {
             Work::Open => {
                 self.closed(common, |dir, newest| lifecycle::open(kind, dir.path(), data, newest))
             }
-            Work::OpenKilled(log_bytes) => {
+            Work::OpenKilled(log_bytes) => self.closed(common, |dir, newest| {
                 let made = (&**data, common.data_seed);
-                let measure = self.closed(common, |dir, newest| {
-                    lifecycle::open_killed(kind, dir.path(), made, newest, (log_bytes, seed))
-                })?;
-                self.verify(common)?;
-                Ok(measure)
-            }
+                lifecycle::open_killed(kind, dir.path(), made, newest, (log_bytes, seed))
+            }),
             Work::DeleteHalf => {
                 let (engine, newest) = self.changing(Mode::Durable, common)?;
-                let measure = commits::delete_half(engine, data, newest, device)?;
-                self.verify(common)?;
-                Ok(measure)
+                commits::delete_half(engine, data, newest, device)
             }
             Work::SizeCompacted => self.size_compacted(common),
-            Work::CreateBuckets => {
-                let measure = buckets::create(self.engine()?, common.pairs, device)?;
-                self.verify(common)?;
-                Ok(measure)
-            }
+            Work::CreateBuckets => buckets::create(self.engine()?, common.pairs, device),
             Work::GetInBuckets => buckets::get(self.engine()?, &reads[0]),
             Work::PutValue(length) => {
-                let values = common.values.ok_or("expected values, found none")?;
-                values.put(self.engine()?, kind.role, length, duration, device)
+                values_of(common)?.put(self.engine()?, kind.role, length, duration, device)
             }
-            Work::GetValue(length) => {
-                let values = common.values.ok_or("expected values, found none")?;
-                values.get(self.engine()?, length, duration)
-            }
+            Work::GetValue(length) => values_of(common)?.get(self.engine()?, length, duration),
         }
     }
 
@@ -160,6 +167,9 @@ impl Contender {
         common: &Common<'_>,
         work: impl FnOnce(&Scratch, &mut [u32]) -> Result<Measure>,
     ) -> Result<Measure> {
+        if self.kind.role == Role::Limit {
+            return Err(Unsupported("the limit opens nothing").into());
+        }
         self.close()?;
         let measure = work(&self.scratch, &mut self.newest);
         let opening = opening(Mode::Durable, common);
@@ -190,8 +200,8 @@ impl Contender {
         engine.compact()?;
         let seconds = begin.elapsed().as_secs_f64();
         let measure = self.size(common.data)?;
-        self.verify(common)?;
-        Ok(Measure { beside: Some((seconds, "s to compact")), ..measure })
+        let beside = (self.kind.role != Role::Limit).then_some((seconds, "s to compact"));
+        Ok(Measure { beside, ..measure })
     }
 
     /// Compares the database with what was put.
@@ -203,6 +213,10 @@ impl Contender {
             (Some(engine), ..) => measure::verify(&**engine, common.data, &self.newest),
         }
     }
+}
+
+fn values_of<'a>(common: &Common<'a>) -> Result<&'a Values> {
+    common.values.ok_or_else(|| "expected values, found none".into())
 }
 
 fn opening(mode: Mode, common: &Common<'_>) -> Opening {

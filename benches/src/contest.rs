@@ -58,10 +58,12 @@ impl Contest<'_> {
             .filter(wanted)
             .flat_map(|&workload| self.kinds().map(move |kind| row(workload, kind)))
             .collect();
-        let mut sets = Vec::new();
+        let mut sets: Vec<(Set, Arc<Data>)> = Vec::new();
         for &set in SETS {
             if rows.iter().any(|row| row.workload.set == set) {
-                sets.push((set, self.data_of(set)));
+                let of_pairs = sets.iter().find(|it| (it.0, set) == (Set::Pairs, Set::Halved));
+                let data = of_pairs.map_or_else(|| self.data_of(set), |it| Arc::clone(&it.1));
+                sets.push((set, data));
             }
         }
         for round in 0..self.arguments.rounds {
@@ -80,7 +82,7 @@ impl Contest<'_> {
     fn data_of(&self, set: Set) -> Arc<Data> {
         let pairs = self.arguments.pairs;
         let (shape, count) = match set {
-            Set::Pairs => (Shape::Random, pairs),
+            Set::Pairs | Set::Halved => (Shape::Random, pairs),
             Set::Records => (Shape::Records, RECORDS_MAX.min(pairs / 10)),
             Set::Buckets => (Shape::Buckets, BUCKETS_MAX.min(pairs / 10) * BUCKET_RECORDS),
             Set::Values => (Shape::Random, VALUES_PAIRS),

@@ -46,9 +46,6 @@ pub(crate) fn open_killed(
 }
 
 fn open_once(kind: Kind, dir: &Path, data: &Data, newest: &[u32]) -> Result<Duration> {
-    if kind.role == Role::Limit {
-        return Err(Unsupported("the limit opens nothing").into());
-    }
     let sum = touch(data.value(newest[0] as usize));
     Process::open(kind, dir, data.payload_bytes(), (data.key(0), sum))
 }

@@ -1,6 +1,6 @@
 //! Bristlecone beside other engines, and beside the limit of the machine.
 //!
-//! `cargo run --release -p bristlecone-benches --features peers -- --help` tells the options.
+//! `cargo run --release -p bristlecone-benches --features all-peers -- --help` tells the options.
 //! Engines take turns workload by workload; the median of all rounds is reported. Sums of what was
 //! read are compared with what was put, all pairs are compared after the load and at the end, and
 //! a durable workload counts only when the device was seen to flush.

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use ::libmdbx::{
     Cursor, Database, DatabaseOptions, Mode as Access, NoWriteMap, RO, ReadWriteOptions, SyncMode,
-    TableFlags, Transaction, WriteFlags,
+    Table, TableFlags, Transaction, WriteFlags,
 };
 use bristlecone_benches::data::{Pair, touch, touch_all, touch_pair};
 
@@ -33,6 +33,7 @@ const FILE_BYTES_MAX: isize = 64 << 30;
 const READERS_MAX: u32 = 512;
 
 type Bytes<'a> = Cow<'a, [u8]>;
+type ReadTxn<'a> = Transaction<'a, RO, NoWriteMap>;
 
 struct Libmdbx {
     db: Database<NoWriteMap>,
@@ -54,11 +55,15 @@ fn open(dir: &Path, opening: &Opening) -> Result<Box<dyn Engine>> {
     Ok(Box::new(Libmdbx { db: Database::open_with_options(dir, options)? }))
 }
 
-fn sum_of(txn: &Transaction<'_, RO, NoWriteMap>, keys: &[&[u8]]) -> Result<u64> {
+fn touched<'txn>(txn: &'txn ReadTxn<'_>, table: &Table<'txn>, key: &[u8]) -> Result<u64> {
+    Ok(touch(&txn.get::<Bytes<'_>>(table, key)?.ok_or(Missing)?))
+}
+
+fn sum_of(txn: &ReadTxn<'_>, keys: &[&[u8]]) -> Result<u64> {
     let table = txn.open_table(None)?;
     let mut sum = 0_u64;
     for key in keys {
-        sum = sum.wrapping_add(touch(&txn.get::<Bytes<'_>>(&table, key)?.ok_or(Missing)?));
+        sum = sum.wrapping_add(touched(txn, &table, key)?);
     }
     Ok(sum)
 }
@@ -113,9 +118,12 @@ impl Engine for Libmdbx {
     }
 
     fn get_each(&self, keys: &[&[u8]]) -> Result<u64> {
+        // The handle of a table outlives its transaction, as its documentation recommends.
+        let opener = self.db.begin_ro_txn()?;
+        let table = opener.open_table(None)?;
         let mut sum = 0_u64;
         for key in keys {
-            sum = sum.wrapping_add(self.get_together(&[key])?);
+            sum = sum.wrapping_add(touched(&self.db.begin_ro_txn()?, &table, key)?);
         }
         Ok(sum)
     }

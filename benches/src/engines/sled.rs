@@ -2,7 +2,8 @@
 //!
 //! A transaction is one insert, or a batch, which is atomic; a durable one then calls `flush`. On
 //! Linux that ends in `sync_file_range`, which does not flush the device's cache, so the file is
-//! synced as well. The thread that flushes in the background is off, for it would only repeat
+//! synced as well. Large values go to files of their own, which sled does not sync at all: then the
+//! file system is. The thread that flushes in the background is off, for it would only repeat
 //! that. There are no transactions for reads: each get and each step of a scan sees the newest.
 
 use std::fs::File;
@@ -22,6 +23,13 @@ pub(super) const KIND: Kind = Kind {
     compaction: "no compaction that can be asked for",
     open,
 };
+
+/// Values below this length are in the log.
+const LARGE_BYTES: usize = 128 << 10;
+
+fn value_bytes_max(pairs: &[Pair<'_>]) -> usize {
+    pairs.iter().map(|(_, value)| value.len()).max().unwrap_or_default()
+}
 
 struct Sled {
     db: Db,
@@ -56,9 +64,12 @@ impl Sled {
         Ok(())
     }
 
-    fn flush_if(&self, durable: bool) -> Result<()> {
-        if durable {
-            self.db.flush()?;
+    /// Makes durable what was put. `value_bytes` is the length of the longest value.
+    fn flush(&self, value_bytes: usize) -> Result<()> {
+        self.db.flush()?;
+        if value_bytes >= LARGE_BYTES {
+            rustix::fs::syncfs(&self.file)?;
+        } else {
             self.file.sync_data()?;
         }
         Ok(())
@@ -68,7 +79,7 @@ impl Sled {
 impl Engine for Sled {
     fn load(&self, pairs: &[Pair<'_>]) -> Result<()> {
         self.apply(pairs)?;
-        self.flush_if(true)
+        self.flush(value_bytes_max(pairs))
     }
 
     fn get_together(&self, keys: &[&[u8]]) -> Result<u64> {
@@ -116,14 +127,14 @@ impl Engine for Sled {
 
     fn put(&self, pairs: &[Pair<'_>]) -> Result<()> {
         self.apply(pairs)?;
-        self.flush_if(self.durable)
+        if self.durable { self.flush(value_bytes_max(pairs)) } else { Ok(()) }
     }
 
     fn delete(&self, keys: &[&[u8]]) -> Result<()> {
         let mut batch = Batch::default();
         keys.iter().for_each(|key| batch.remove(*key));
         self.db.apply_batch(batch)?;
-        self.flush_if(self.durable)
+        if self.durable { self.flush(0) } else { Ok(()) }
     }
 
     fn hold(&self, _body: &mut dyn FnMut(&View<'_>) -> Result<()>) -> Result<()> {
@@ -139,6 +150,6 @@ impl Engine for Sled {
     }
 
     fn settle(&self) -> Result<()> {
-        self.flush_if(true)
+        self.flush(0)
     }
 }

@@ -3,11 +3,13 @@
 //! Statements are prepared once for each connection. One connection writes, for SQLite has one
 //! writer; each reading thread takes a connection of its own. Files are read through a map, and
 //! checkpoints come at the default of 1,000 pages. As its documentation advises, small rows are in
-//! a table `WITHOUT ROWID`, and rows above a twentieth of a page in an ordinary table with an index.
+//! a table `WITHOUT ROWID`, and rows above a twentieth of a page in an ordinary table with an
+//! index.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bristlecone_benches::data::{Pair, touch, touch_all, touch_pair};
 use rusqlite::{CachedStatement, Connection};
@@ -30,6 +32,9 @@ const SMALL_ROW_BYTES: usize = 200;
 const CACHE_KIB: i64 = 64 << 10;
 /// The largest that SQLite takes.
 const MAP_BYTES: i64 = 0x7fff_0000;
+
+/// How long a statement waits for a lock, the default of rusqlite.
+const BUSY: Duration = Duration::from_secs(5);
 
 const GET: &str = "SELECT value FROM pairs WHERE key = ?1";
 const PUT: &str = "INSERT OR REPLACE INTO pairs (key, value) VALUES (?1, ?2)";
@@ -110,7 +115,10 @@ impl Sqlite {
     }
 
     fn checkpoint(&self, writer: &Connection) -> Result<()> {
+        // Does what it can beside a reader, and does not wait for it.
+        writer.busy_timeout(Duration::ZERO)?;
         writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+        writer.busy_timeout(BUSY)?;
         // Earlier checkpoints have left pages unsynced where nothing is.
         if !self.durable {
             File::open(&self.path)?.sync_all()?;
