@@ -286,10 +286,12 @@ impl Workload {
         })
     }
 
-    /// How many times better `median` is than `other`: above one is a win, whichever way.
+    /// How many times better `median` is than `other`: above one is a win, whichever way. Infinite
+    /// beside nothing, and one where both are nothing.
     #[must_use]
     pub fn times(&self, median: f64, other: f64) -> f64 {
         match self.better {
+            _ if median == other => 1.0,
             Better::Higher => median / other,
             Better::Lower => other / median,
         }
@@ -399,6 +401,7 @@ mod tests {
         };
         assert_eq!(workload.best(Role::Peer).expect("peers").0.engine, "a");
         assert_eq!(workload.times(1.0, 2.0), 2.0);
+        assert_eq!([workload.times(0.0, 0.0), workload.times(0.0, 2.0)], [1.0, f64::INFINITY]);
         workload.better = Better::Higher;
         assert_eq!(workload.best(Role::Peer).expect("peers").0.engine, "b");
         assert_eq!(workload.best(Role::Limit), None);

@@ -3,6 +3,7 @@
 /// Three digits that count, or thousands with a comma, or with a `k` or an `M` behind them.
 pub(super) fn amount(value: f64) -> String {
     match value {
+        f64::INFINITY => "∞".to_owned(),
         value if value >= 1e9 => format!("{} G", three_digits(value / 1e9)),
         value if value >= 999_500.0 => format!("{} M", three_digits(value / 1e6)),
         value if value >= 9_999.5 => format!("{} k", three_digits(value / 1e3)),
@@ -32,6 +33,9 @@ pub(super) fn three_digits(value: f64) -> String {
 /// A share of one, to a tenth of a percent where it is small.
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
+    if percent.is_infinite() {
+        return "∞".to_owned();
+    }
     let digits = usize::from(percent < 9.95 && (percent - percent.round()).abs() >= 0.05);
     format!("{percent:.digits$} %")
 }
@@ -68,7 +72,7 @@ mod tests {
         let expected =
             ["0", "0.125", "7", "72.2", "490", "1,000", "9,307", "62.6 k", "1 M", "20.5 M"];
         assert_eq!(all.map(amount), expected);
-        assert_eq!(amount(1_007.0), "1,007");
+        assert_eq!([amount(1_007.0), amount(f64::INFINITY)], ["1,007", "∞"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::record::{Entry, Group, Role, SideBySide, Spread, Workload};
 
 use super::goals::{Verdict, verdicts};
-use super::numbers::{amount, percent, three_digits, with_unit};
+use super::numbers::{amount, percent, with_unit};
 use super::{about, engine_name};
 
 /// The groups in the order of the page: what, in names of files, and in headings.
@@ -71,9 +71,11 @@ fn summary(run: &SideBySide) -> String {
     let met = verdicts.iter().filter(|verdict| verdict.met == Some(true)).count();
     let losses: Vec<String> = run.workloads.iter().filter_map(loss).collect();
     let goals = format!("{met} of {} goals are met.", verdicts.len());
-    match losses.is_empty() {
-        true => format!("{goals} No other engine was better in any workload.\n"),
-        false => format!("{goals} **Losses: {}.**\n", losses.join("; ")),
+    let alone = engines(run).iter().all(|(_, role)| *role != Role::Peer);
+    match (losses.is_empty(), alone) {
+        (true, true) => format!("{goals}\n"),
+        (true, false) => format!("{goals} No other engine was better in any workload.\n"),
+        (false, _) => format!("{goals} **Losses: {}.**\n", losses.join("; ")),
     }
 }
 
@@ -85,7 +87,7 @@ fn loss(workload: &Workload) -> Option<String> {
         None => Some(format!("{name} (failed)")),
         Some(ours) if workload.times(ours, best) < 1.0 => {
             let times = workload.times(ours, best);
-            let (times, peer) = (three_digits(times), engine_name(&peer.engine));
+            let (times, peer) = (amount(times), engine_name(&peer.engine));
             Some(format!("{name} ({times} of {peer})"))
         }
         Some(_) => None,
@@ -147,7 +149,7 @@ fn times_best(workload: &Workload) -> String {
         (Some((_, ours)), Some((peer, best))) => {
             let (times, name) = (workload.times(ours, best), engine_name(&peer.engine));
             let mark = if times < 1.0 { "**" } else { "" };
-            format!("{mark}{}{mark} ({name})", three_digits(times))
+            format!("{mark}{}{mark} ({name})", amount(times))
         }
         (None, Some(_)) => "**failed**".to_owned(),
         _ => "-".to_owned(),
