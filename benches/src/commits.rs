@@ -173,9 +173,10 @@ pub(crate) fn delete_half(
 /// The middle and the slowest hundredth.
 pub(crate) fn latency(mut nanoseconds: Vec<u32>) -> Option<Latency> {
     nanoseconds.sort_unstable();
+    let last = nanoseconds.len().checked_sub(1)?;
     let at = |hundredths: usize| {
-        let place = nanoseconds.len() * hundredths / 100;
+        let place = (nanoseconds.len() * hundredths / 100).min(last);
         nanoseconds.get(place).map(|&ns| Duration::from_nanos(u64::from(ns)))
     };
-    Some(Latency { median: at(50)?, p99: at(99)? })
+    Some(Latency { median: at(50)?, p99: at(99)?, worst: at(100)? })
 }

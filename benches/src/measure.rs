@@ -57,6 +57,7 @@ impl Durable {
 pub(crate) struct Latency {
     pub(crate) median: Duration,
     pub(crate) p99: Duration,
+    pub(crate) worst: Duration,
 }
 
 /// Loads all pairs in one durable transaction.

@@ -18,6 +18,7 @@ type Beside = (&'static str, &'static str, Better, fn(&Measure) -> Option<f64>);
 const BESIDE: &[Beside] = &[
     (figures::P50, "us", Better::Lower, |it| Some(it.latency?.median.as_secs_f64() * 1e6)),
     (figures::P99, "us", Better::Lower, |it| Some(it.latency?.p99.as_secs_f64() * 1e6)),
+    (figures::WORST, "us", Better::Lower, |it| Some(it.latency?.worst.as_secs_f64() * 1e6)),
     (figures::FLUSHES, "", Better::Lower, |it| {
         it.durable.and_then(|durable| Some(durable.flushes? as f64 / durable.commits as f64))
     }),
@@ -56,14 +57,12 @@ fn group(workload: &Workload) -> Group {
         (Set::Records, _) => Group::Records,
         (Set::Buckets, _) => Group::Buckets,
         (Set::Values, _) => Group::Values,
-        (Set::Pairs, Work::Commit { puts: 1, mode: Mode::Durable, .. }) => Group::Commits,
-        (Set::Pairs, Work::Get { .. } | Work::GetsBesideCommits) => Group::Reads,
-        (Set::Pairs, Work::Scan(_) | Work::FullScan) => Group::Scans,
-        (Set::Pairs, Work::Open | Work::OpenKilled(_)) => Group::Opens,
-        (Set::Pairs, Work::Memory(_) | Work::Size | Work::SizeCompacted | Work::LongReader) => {
-            Group::Size
-        }
-        (Set::Pairs, _) => Group::Loads,
+        (_, Work::Commit { puts: 1, mode: Mode::Durable, .. }) => Group::Commits,
+        (_, Work::Get { .. } | Work::GetsBesideCommits) => Group::Reads,
+        (_, Work::Scan(_) | Work::FullScan) => Group::Scans,
+        (_, Work::Open | Work::OpenKilled(_)) => Group::Opens,
+        (_, Work::Memory(_) | Work::Size | Work::SizeCompacted | Work::LongReader) => Group::Size,
+        (Set::Pairs | Set::Halved, _) => Group::Loads,
     }
 }
 

@@ -21,6 +21,8 @@ pub mod figures {
     pub const P50: &str = "p50";
     /// The 99th percentile.
     pub const P99: &str = "p99";
+    /// The longest commit.
+    pub const WORST: &str = "worst";
     /// Flushes of the device for each commit.
     pub const FLUSHES: &str = "flushes a commit";
     /// Processor time of the calling threads for an operation.
