@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use bristlecone::{Bucket, Db, Result};
-use bristlecone_benches::data::{Data, Key, sorted, touch, touch_pair};
+use bristlecone_benches::data::{Data, sorted, touch, touch_pair};
 use bristlecone_benches::random::Random;
 use bristlecone_benches::scratch::Scratch;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -34,7 +34,7 @@ fn fixture() -> Fixture {
 }
 
 /// Random keys, new ones at each call.
-fn keys<'a>(data: &'a Data, random: &mut Random) -> Vec<&'a Key> {
+fn keys<'a>(data: &'a Data, random: &mut Random) -> Vec<&'a [u8]> {
     (0..BATCH).map(|_| data.key(random.below(PAIRS))).collect()
 }
 
@@ -45,19 +45,19 @@ fn gets(criterion: &mut Criterion, Fixture { db, data, .. }: &Fixture) {
     group.bench_function("one transaction", |bencher| {
         let txn = db.begin_read().expect("a transaction");
         let bucket = txn.bucket("pairs").expect("a bucket");
-        let get = |keys: Vec<&Key>| {
-            let value = |key: &Key| bucket.get(key).expect("a read").expect("a value");
+        let get = |keys: Vec<&[u8]>| {
+            let value = |key: &[u8]| bucket.get(key).expect("a read").expect("a value");
             keys.into_iter().map(|key| touch(value(key))).fold(0, u64::wrapping_add)
         };
         bencher.iter_batched(|| keys(data, &mut random), get, criterion::BatchSize::SmallInput);
     });
     group.bench_function("a transaction each", |bencher| {
-        let get = |key: &Key| -> Result<u64> {
+        let get = |key: &[u8]| -> Result<u64> {
             let txn = db.begin_read()?;
             let value = txn.bucket("pairs")?.get(key)?;
             Ok(touch(value.expect("a value")))
         };
-        let get_each = |keys: Vec<&Key>| {
+        let get_each = |keys: Vec<&[u8]>| {
             keys.into_iter().map(|key| get(key).expect("a read")).fold(0, u64::wrapping_add)
         };
         bencher.iter_batched(
@@ -69,9 +69,9 @@ fn gets(criterion: &mut Criterion, Fixture { db, data, .. }: &Fixture) {
     group.bench_function("many, 16 at once", |bencher| {
         let txn = db.begin_read().expect("a transaction");
         let bucket = txn.bucket("pairs").expect("a bucket");
-        let get = |keys: Vec<&Key>| {
-            let values = |keys: &[&Key]| bucket.get_many(keys).expect("a read");
-            let sum = |keys: &[&Key]| -> u64 {
+        let get = |keys: Vec<&[u8]>| {
+            let values = |keys: &[&[u8]]| bucket.get_many(keys).expect("a read");
+            let sum = |keys: &[&[u8]]| -> u64 {
                 let values = values(keys);
                 assert_eq!(values.len(), keys.len());
                 let touched = values.into_iter().map(|value| touch(value.expect("a value")));
@@ -91,15 +91,15 @@ fn gets(criterion: &mut Criterion, Fixture { db, data, .. }: &Fixture) {
     group.finish();
 }
 
-fn scan_range(bucket: Bucket<'_>, start: &Key) -> Result<u64> {
+fn scan_range(bucket: Bucket<'_>, start: &[u8]) -> Result<u64> {
     let mut sum = 0_u64;
-    for pair in bucket.range::<Key>(start..)?.take(SCAN_PAIRS) {
+    for pair in bucket.range::<&[u8]>(start..)?.take(SCAN_PAIRS) {
         sum = sum.wrapping_add(touch_pair(pair?));
     }
     Ok(sum)
 }
 
-fn scan_forward(bucket: Bucket<'_>, start: &Key) -> Result<u64> {
+fn scan_forward(bucket: Bucket<'_>, start: &[u8]) -> Result<u64> {
     let mut cursor = bucket.cursor();
     let mut pair = cursor.seek(start)?;
     let mut sum = 0_u64;
@@ -111,7 +111,7 @@ fn scan_forward(bucket: Bucket<'_>, start: &Key) -> Result<u64> {
     Ok(sum.wrapping_add(pair.map_or(0, touch_pair)))
 }
 
-fn scan_reverse(bucket: Bucket<'_>, start: &Key) -> Result<u64> {
+fn scan_reverse(bucket: Bucket<'_>, start: &[u8]) -> Result<u64> {
     let mut cursor = bucket.cursor();
     let mut pair = cursor.seek_back(start)?;
     let mut sum = 0_u64;
@@ -128,7 +128,7 @@ fn scans(criterion: &mut Criterion, Fixture { db, data, .. }: &Fixture) {
     let mut random = Random::new(3);
     let txn = db.begin_read().expect("a transaction");
     let bucket = txn.bucket("pairs").expect("a bucket");
-    type Scan = fn(Bucket<'_>, &Key) -> Result<u64>;
+    type Scan = fn(Bucket<'_>, &[u8]) -> Result<u64>;
     let scans: [(&str, Scan); 3] = [
         ("10 forward, cursor", scan_forward),
         ("10 forward, range", scan_range),
@@ -137,7 +137,7 @@ fn scans(criterion: &mut Criterion, Fixture { db, data, .. }: &Fixture) {
     for (name, scan) in scans {
         group.throughput(Throughput::Elements(BATCH as u64));
         group.bench_function(name, |bencher| {
-            let each = |keys: Vec<&Key>| {
+            let each = |keys: Vec<&[u8]>| {
                 let sums = keys.into_iter().map(|key| scan(bucket, key).expect("a read"));
                 sums.fold(0, u64::wrapping_add)
             };

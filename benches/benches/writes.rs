@@ -1,8 +1,8 @@
-//! Puts, commits, bulk loads and checkpoints.
+//! Puts and deletes in an open transaction, commits, bulk loads and checkpoints.
 
 use std::time::{Duration, Instant};
 
-use bristlecone::{Db, Durability, Result};
+use bristlecone::{Db, Durability, Result, WriteTxn};
 use bristlecone_benches::data::{Data, Pair, sorted};
 use bristlecone_benches::random::Random;
 use bristlecone_benches::scratch::Scratch;
@@ -44,6 +44,52 @@ fn commit(db: &Db, data: &Data, random: &mut Random, durability: Durability) -> 
     let (key, value) = (random.below(PAIRS), random.below(PAIRS));
     txn.bucket_mut("pairs")?.put(data.key(key), data.value(value))?;
     txn.commit().map(|_| ())
+}
+
+/// What a put costs before its commit: a path copied the first time, a node edited each time.
+fn puts(criterion: &mut Criterion) {
+    let data = Data::random(2 * PAIRS, 1);
+    let old: Vec<Pair<'_>> = (0..PAIRS).map(|index| data.pair(index)).collect();
+    let mut random = Random::new(4);
+    let overwrites: Vec<Pair<'_>> =
+        (0..PUTS).map(|_| (old[random.below(PAIRS)].0, old[random.below(PAIRS)].1)).collect();
+    let inserts: Vec<Pair<'_>> = (PAIRS..PAIRS + PUTS).map(|index| data.pair(index)).collect();
+    let (db, _scratch) = open();
+    build(&db, &sorted(&old)).expect("pairs in the database");
+    db.checkpoint().expect("pairs in the data file");
+    let mut group = criterion.benchmark_group("10,000 in an open transaction");
+    group.throughput(Throughput::Elements(PUTS as u64)).sample_size(20);
+    type Work = fn(&mut WriteTxn, &[Pair<'_>]) -> Result<()>;
+    let works: [(&str, &[Pair<'_>], Work); 3] = [
+        ("overwrites", &overwrites, put_in),
+        ("inserts", &inserts, put_in),
+        ("deletes", &old[..PUTS], delete_in),
+    ];
+    for (name, pairs, work) in works {
+        group.bench_function(name, |bencher| {
+            let begin = || db.begin_write().expect("a transaction");
+            // What is returned is dropped, and so rolled back, outside of the time.
+            let run = |mut txn: WriteTxn| {
+                work(&mut txn, pairs).expect("writes");
+                txn
+            };
+            bencher.iter_batched(begin, run, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+fn put_in(txn: &mut WriteTxn, pairs: &[Pair<'_>]) -> Result<()> {
+    let mut bucket = txn.bucket_mut("pairs")?;
+    pairs.iter().try_for_each(|(key, value)| bucket.put(key, value))
+}
+
+fn delete_in(txn: &mut WriteTxn, pairs: &[Pair<'_>]) -> Result<()> {
+    let mut bucket = txn.bucket_mut("pairs")?;
+    for (key, _) in pairs {
+        assert!(bucket.delete(key)?, "expected a pair to delete, found none");
+    }
+    Ok(())
 }
 
 fn commits(criterion: &mut Criterion) {
@@ -107,5 +153,5 @@ fn checkpoints(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, commits, loads, checkpoints);
+criterion_group!(benches, puts, commits, loads, checkpoints);
 criterion_main!(benches);

@@ -16,25 +16,32 @@ const FLUSHES: usize = 15;
 
 /// The device that holds a directory.
 #[derive(Debug)]
-pub(crate) struct Device {
+pub struct Device {
     stat: PathBuf,
     /// Writes can be durable by themselves, so a commit may do without a flush.
     force_unit_access: bool,
-    pub(crate) name: String,
+    /// The kernel's name of the whole disk.
+    pub name: String,
+    /// What the directory's file system is.
+    pub file_system: String,
 }
 
 /// Counts since the start of the machine, or a difference of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// What can have made a write durable: flushes and, on a device with forced unit access,
     /// writes.
-    pub(crate) flushes: u64,
-    pub(crate) written_bytes: u64,
+    pub flushes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
 }
 
 impl Device {
     /// The device of a directory, `None` when it has none of its own with counters of flushes.
-    pub(crate) fn of(dir: &Path) -> io::Result<Option<Device>> {
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn of(dir: &Path) -> io::Result<Option<Device>> {
         let number = fs::metadata(dir)?.dev();
         let major = ((number >> 8) & 0xfff) | ((number >> 32) & !0xfff);
         let minor = (number & 0xff) | ((number >> 12) & !0xff);
@@ -50,12 +57,16 @@ impl Device {
             stat: sys.join("stat"),
             force_unit_access: fua.trim() == "1",
             name: name.unwrap_or_default(),
+            file_system: file_system(major, minor),
         };
         Ok(device.counts().is_ok().then_some(device))
     }
 
     /// The counts now.
-    pub(crate) fn counts(&self) -> io::Result<Counts> {
+    ///
+    /// # Errors
+    /// Those of the file system, or when the kernel counts less than it should.
+    pub fn counts(&self) -> io::Result<Counts> {
         let text = fs::read_to_string(&self.stat)?;
         let numbers: Vec<u64> =
             text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
@@ -74,10 +85,21 @@ impl Device {
 
 impl Counts {
     /// What was added since `before`.
-    pub(crate) fn since(self, before: Counts) -> Counts {
+    #[must_use]
+    pub fn since(self, before: Counts) -> Counts {
         Counts {
             flushes: self.flushes - before.flushes,
             written_bytes: self.written_bytes - before.written_bytes,
         }
     }
+}
+
+/// The kind of file system that is mounted from a device.
+fn file_system(major: u64, minor: u64) -> String {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let device = format!("{major}:{minor}");
+    let told = mounts.lines().find(|line| line.split(' ').nth(2) == Some(device.as_str()));
+    // Behind a dash that ends fields of any number.
+    let kind = told.and_then(|line| line.split_once(" - ")?.1.split(' ').next());
+    kind.unwrap_or("unknown").to_owned()
 }

@@ -1,5 +1,12 @@
-//! What the micro benches and the side-by-side run share: the data, and where it is put.
+//! What the benches share: the data, where it is put, what the machine does meanwhile, the record
+//! of it all, and what is published of records.
 
+pub mod circumstances;
 pub mod data;
+pub mod device;
+pub mod histogram;
+pub mod machine;
+pub mod published;
 pub mod random;
+pub mod record;
 pub mod scratch;

@@ -1,11 +1,10 @@
 //! What the machine is, and how much of it others use meanwhile.
 
 use std::fs;
+use std::io;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
-
-use crate::engines::Result;
 
 /// Others use less than this share of the processors on a calm machine.
 const CALM: f64 = 0.1;
@@ -14,7 +13,7 @@ const LOOK: Duration = Duration::from_millis(300);
 
 /// Processor time since the start of the machine, in the kernel's ticks of 10 ms.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticks {
+pub struct Ticks {
     /// Of all processors, idle or not.
     all: u64,
     busy: u64,
@@ -24,7 +23,10 @@ pub(crate) struct Ticks {
 
 impl Ticks {
     /// The ticks now.
-    pub(crate) fn now() -> Result<Ticks> {
+    ///
+    /// # Errors
+    /// Those of the kernel's files.
+    pub fn now() -> io::Result<Ticks> {
         let stat = fs::read_to_string("/proc/stat")?;
         // user, nice, system, idle, iowait, irq, softirq, steal
         let cpu = numbers(stat.lines().next().unwrap_or_default(), 1);
@@ -39,7 +41,8 @@ impl Ticks {
 
     /// The share of all processors that others have used since `before`. Work of the kernel for
     /// this process, outside of its threads, is among it.
-    pub(crate) fn others_since(self, before: Ticks) -> Option<f64> {
+    #[must_use]
+    pub fn others_since(self, before: Ticks) -> Option<f64> {
         let (all, busy) = (self.all - before.all, self.busy - before.busy);
         let others = busy.saturating_sub(self.own - before.own);
         (all > 0).then(|| others as f64 / all as f64)
@@ -52,7 +55,10 @@ fn numbers(line: &str, skip: usize) -> Vec<u64> {
 }
 
 /// Waits until the machine is calm, but no longer than `patience`.
-pub(crate) fn wait_for_calm(patience: Duration) -> Result<()> {
+///
+/// # Errors
+/// Those of the kernel's files.
+pub fn wait_for_calm(patience: Duration) -> io::Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < patience {
         let before = Ticks::now()?;
@@ -65,7 +71,8 @@ pub(crate) fn wait_for_calm(patience: Duration) -> Result<()> {
 }
 
 /// The processors: how many, and which.
-pub(crate) fn processors() -> String {
+#[must_use]
+pub fn processors() -> String {
     let count = thread::available_parallelism().map_or(0, usize::from);
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -73,20 +80,46 @@ pub(crate) fn processors() -> String {
 }
 
 /// The kernel's version.
-pub(crate) fn kernel() -> String {
+#[must_use]
+pub fn kernel() -> String {
     first_line("/proc/sys/kernel/osrelease")
 }
 
 /// The load average of the last minutes.
-pub(crate) fn load_average() -> String {
+#[must_use]
+pub fn load_average() -> String {
     first_line("/proc/loadavg")
 }
 
 /// The commit that the checkout stands on.
-pub(crate) fn commit() -> String {
+#[must_use]
+pub fn commit() -> String {
     let mut git = Command::new("git");
     git.args(["describe", "--always", "--dirty"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    let told = git.output().ok().filter(|output| output.status.success());
+    output(&mut git)
+}
+
+/// The day, in UTC, as year-month-day.
+#[must_use]
+pub fn date() -> String {
+    output(Command::new("date").args(["-u", "+%F"]))
+}
+
+/// Bytes of memory of this process that no file backs.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn anonymous_bytes() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let told = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kilobytes = told.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let expected = || io::Error::other("expected a line RssAnon in the status, found none");
+    Ok(kilobytes.ok_or_else(expected)? * 1024)
+}
+
+/// What a command prints, `unknown` when it cannot run.
+fn output(command: &mut Command) -> String {
+    let told = command.output().ok().filter(|output| output.status.success());
     told.map_or("unknown".to_owned(), |it| String::from_utf8_lossy(&it.stdout).trim().to_owned())
 }
 

@@ -1,35 +1,43 @@
-//! Bristlecone beside redb and LMDB, and beside the limit of the machine.
+//! Bristlecone beside other engines, and beside the limit of the machine.
 //!
-//! `cargo run --release -p bristlecone-benches --features peers -- --help` tells the options.
+//! `cargo run --release -p bristlecone-benches --features all-peers -- --help` tells the options.
 //! Engines take turns workload by workload; the median of all rounds is reported. Sums of what was
 //! read are compared with what was put, all pairs are compared after the load and at the end, and
 //! a durable workload counts only when the device was seen to flush.
 
 mod arguments;
+mod buckets;
+mod child;
+mod commits;
+mod contender;
 mod contest;
-mod device;
 mod engines;
-mod machine;
+mod lifecycle;
 mod measure;
-mod report;
+mod outcome;
+mod reads;
+mod together;
+mod values;
 mod workload;
 
-use std::fs;
 use std::process::ExitCode;
 
-use bristlecone_benches::data::Data;
+use bristlecone_benches::record::Record;
+use bristlecone_benches::{circumstances, device, machine};
 
 use arguments::{Arguments, USAGE};
 use contest::Contest;
 use device::Device;
 use engines::{KINDS, Result};
-use report::Circumstances;
 use workload::WORKLOADS;
 
 const SEED: u64 = 0xb215_71ec_04e0_0001;
 
 fn main() -> ExitCode {
-    match Arguments::parse(std::env::args().skip(1)).and_then(|arguments| run(&arguments)) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = child::run(&words)
+        .unwrap_or_else(|| Arguments::parse(words).and_then(|arguments| run(&arguments)));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}\n\n{USAGE}");
@@ -49,33 +57,16 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let device = Device::of(&arguments.dir)?;
-    let mut circumstances = circumstances(arguments, device.as_ref());
-    eprintln!("making {} pairs", arguments.pairs);
-    let data = Data::random(arguments.pairs, SEED);
-    let contest = Contest { arguments, data: &data, device: device.as_ref() };
+    let data =
+        format!("{} pairs, seed {SEED:#x}, {:?} of commits", arguments.pairs, arguments.duration);
+    let mut circumstances = circumstances::before("side-by-side", device.as_ref(), data);
+    let contest = Contest { arguments, device: device.as_ref(), seed: SEED };
     let rows = contest.run()?;
-    circumstances.push(("load average after", machine::load_average()));
-    println!("{}", report::table(&rows, &circumstances));
+    circumstances.load_after = machine::load_average();
+    let run = outcome::record(&rows, arguments.rounds, circumstances);
+    println!("{}", outcome::table(&run));
     if let Some(file) = &arguments.json {
-        fs::write(file, report::json(&rows, &circumstances))?;
+        Record::SideBySide(run).write(file)?;
     }
     Ok(())
-}
-
-fn circumstances(arguments: &Arguments, device: Option<&Device>) -> Circumstances {
-    vec![
-        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
-        ("commit", machine::commit()),
-        ("machine", machine::processors()),
-        ("kernel", machine::kernel()),
-        ("device", device.map_or("unknown".to_owned(), |device| device.name.clone())),
-        (
-            "data",
-            format!(
-                "{} pairs, seed {SEED:#x}, {} rounds, {:?} of commits",
-                arguments.pairs, arguments.rounds, arguments.duration
-            ),
-        ),
-        ("load average before", machine::load_average()),
-    ]
 }

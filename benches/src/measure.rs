@@ -1,25 +1,26 @@
-//! Runs one workload on one engine, and checks that the work was done.
+//! What is measured, and what all measurements share: threads that start together, the work that
+//! engines put off, the load, and the comparison of all that is stored.
 
-use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bristlecone_benches::data::{Data, Key, Pair, sorted, touch, touch_pair};
-use bristlecone_benches::random::Random;
+use bristlecone_benches::data::{Data, Pair, sorted};
 
 use crate::device::{Counts, Device};
-use crate::engines::{Direction, Engine, Mode, Result};
-use crate::workload::{FULL_SCANS, GETS_TOGETHER, Get, Order, SCAN_PAIRS};
+use crate::engines::{Engine, Result};
+use crate::workload::Order;
 
-/// Commits between two looks at the clock where commits take no time.
-const BUFFERED_STRIDE: usize = 256;
+/// In place of the index of a value: the key was deleted.
+pub(crate) const DELETED: u32 = u32::MAX;
 
 /// What was measured once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measure {
-    /// Operations per second, or MB.
+    /// In the unit of the workload.
     pub(crate) value: f64,
+    /// A second figure, and its unit.
+    pub(crate) beside: Option<(f64, &'static str)>,
     /// Processor time of the calling threads for an operation, in seconds: what stays true on a
     /// busy machine. Threads of the engine are not counted.
     pub(crate) cpu_seconds: Option<f64>,
@@ -56,6 +57,7 @@ impl Durable {
 pub(crate) struct Latency {
     pub(crate) median: Duration,
     pub(crate) p99: Duration,
+    pub(crate) worst: Duration,
 }
 
 /// Loads all pairs in one durable transaction.
@@ -87,228 +89,38 @@ pub(crate) fn load(
     })
 }
 
-/// The reads of one thread, and the sum that they must give.
-pub(crate) struct Reads {
-    keys: Vec<Key>,
-    sum: u64,
-}
-
-/// Random keys and the sum of their values, for each thread.
-pub(crate) fn random_gets(data: &Data, threads: usize, count: usize, seed: u64) -> Vec<Reads> {
-    random_reads(data, threads, count, seed, |index| touch(data.value(index)))
-}
-
-/// Random keys and the sum of the pairs from there on.
-pub(crate) fn random_scans(data: &Data, direction: Direction, count: usize, seed: u64) -> Reads {
-    let all = random_reads(data, 1, count, seed, |index| {
-        let rank = data.rank_of(index);
-        let ranks = match direction {
-            Direction::Forward => rank..(rank + SCAN_PAIRS).min(data.count()),
-            Direction::Reverse => (rank + 1).saturating_sub(SCAN_PAIRS)..rank + 1,
-        };
-        let touched = ranks.map(|rank| touch_pair(data.pair(data.index_at(rank))));
-        touched.fold(0, u64::wrapping_add)
-    });
-    all.into_iter().next().expect("invariant: one thread was asked for")
-}
-
-fn random_reads(
-    data: &Data,
-    threads: usize,
-    count: usize,
-    seed: u64,
-    sum_of: impl Fn(usize) -> u64,
-) -> Vec<Reads> {
-    let mut random = Random::new(seed);
-    let reads = (0..threads).map(|_| {
-        let picked: Vec<usize> = (0..count).map(|_| random.below(data.count())).collect();
-        let sum = picked.iter().map(|&index| sum_of(index)).fold(0, u64::wrapping_add);
-        Reads { keys: picked.iter().map(|&index| *data.key(index)).collect(), sum }
-    });
-    reads.collect()
-}
-
-/// Gets random keys, each thread its own.
-pub(crate) fn gets(engine: &dyn Engine, reads: &[Reads], how: Get) -> Result<Measure> {
-    let read = abreast("get", reads.len(), |thread| {
-        let mut sum = 0_u64;
-        for keys in reads[thread].keys.chunks(GETS_TOGETHER) {
-            sum = sum.wrapping_add(match how {
-                Get::Together => engine.get_together(keys)?,
-                Get::Each => engine.get_each(keys)?,
-                Get::Many => engine.get_many(keys)?,
-            });
-        }
-        Ok(black_box(sum))
-    })?;
-    for (found, reads) in read.results.iter().zip(reads) {
-        check_sum(*found, reads.sum)?;
-    }
-    let operations: usize = reads.iter().map(|reads| reads.keys.len()).sum();
-    Ok(rate(operations, &read))
-}
-
-/// Short scans from random keys.
-pub(crate) fn scans(engine: &dyn Engine, reads: &Reads, direction: Direction) -> Result<Measure> {
-    let read = abreast("scan", 1, |_| {
-        let mut sum = 0_u64;
-        for starts in reads.keys.chunks(GETS_TOGETHER) {
-            sum = sum.wrapping_add(engine.scan(starts, SCAN_PAIRS, direction)?);
-        }
-        Ok(black_box(sum))
-    })?;
-    check_sum(read.results[0], reads.sum)?;
-    Ok(rate(reads.keys.len(), &read))
-}
-
-/// Reads everything, a few times.
-pub(crate) fn full_scans(engine: &dyn Engine, data: &Data) -> Result<Measure> {
-    let all = (0..data.count()).map(|index| touch_pair(data.pair(index)));
-    let expected = all.fold(0, u64::wrapping_add);
-    let read = abreast("full-scan", 1, |_| {
-        (0..FULL_SCANS).map(|_| Ok(black_box(engine.scan_all()?))).collect::<Result<Vec<u64>>>()
-    })?;
-    read.results[0].iter().try_for_each(|&found| check_sum(found, expected))?;
-    Ok(rate(data.count() * FULL_SCANS, &read))
-}
-
-/// What threads commit.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Commits {
-    pub(crate) threads: usize,
-    /// Puts in a transaction.
-    pub(crate) puts: usize,
-    pub(crate) mode: Mode,
-    pub(crate) duration: Duration,
-    pub(crate) seed: u64,
-}
-
-/// Random keys with random values, in threads that share no key.
-struct Choice {
-    random: Random,
-    thread: usize,
-    threads: usize,
-}
-
-impl Choice {
-    fn of(commits: &Commits, thread: usize) -> Choice {
-        let random = Random::new(commits.seed ^ ((thread as u64 + 1) << 40));
-        Choice { random, thread, threads: commits.threads }
-    }
-
-    /// The index of a key and the index of its new value.
-    fn pick(&mut self, count: usize) -> (usize, usize) {
-        let key = self.random.below(count / self.threads) * self.threads + self.thread;
-        (key, self.random.below(count))
-    }
-}
-
-/// Overwrites random keys for a time. Brings `newest`, the index of each key's value, up to date.
-pub(crate) fn commits(
-    engine: &dyn Engine,
-    data: &Data,
-    commits: &Commits,
-    newest: &mut [u32],
-    device: Option<&Device>,
-) -> Result<Measure> {
-    let before = counts(device)?;
-    let committed =
-        abreast("commit", commits.threads, |thread| commit_for(engine, data, commits, thread))?;
-    let during = counts(device)?.zip(before).map(|(now, before)| now.since(before));
-    let (settle_seconds, written) = settle(engine, device, before)?;
-    let done = &committed.results;
-    for (thread, done) in done.iter().enumerate() {
-        let mut choice = Choice::of(commits, thread);
-        for _ in 0..done.commits * commits.puts {
-            let (key, value) = choice.pick(data.count());
-            newest[key] = u32::try_from(value)?;
-        }
-    }
-    let total: usize = done.iter().map(|done| done.commits).sum();
-    let operations = total * commits.puts;
-    let pair_bytes = data.payload_bytes() / data.count() as u64;
-    let payload = operations as u64 * pair_bytes;
-    // A thread waits for its commit, so a flush serves at most one commit of each.
-    let flushes_min = total.div_ceil(commits.threads) as u64;
-    let durable = Durable {
-        commits: total as u64,
-        flushes_min,
-        flushes: during.map(|during| during.flushes),
-    };
-    Ok(Measure {
-        durable: (commits.mode == Mode::Durable).then_some(durable),
-        latency: latency(done.iter().flat_map(|done| &done.nanoseconds).copied().collect()),
-        settle_seconds: Some(settle_seconds),
-        amplification: written.map(|bytes| bytes as f64 / payload as f64),
-        ..rate(operations, &committed)
-    })
-}
-
-/// What a thread has committed.
-struct Done {
-    commits: usize,
-    /// Of each commit, where each is timed.
-    nanoseconds: Vec<u32>,
-}
-
-fn commit_for(engine: &dyn Engine, data: &Data, commits: &Commits, thread: usize) -> Result<Done> {
-    let mut choice = Choice::of(commits, thread);
-    let mut done = Done { commits: 0, nanoseconds: Vec::with_capacity(1 << 17) };
-    let mut pairs: Vec<Pair<'_>> = Vec::with_capacity(commits.puts);
-    let stride = if commits.mode == Mode::Durable { 1 } else { BUFFERED_STRIDE };
-    let begin = Instant::now();
-    let mut now = begin;
-    while now - begin < commits.duration {
-        for _ in 0..stride {
-            pairs.clear();
-            for _ in 0..commits.puts {
-                let (key, value) = choice.pick(data.count());
-                pairs.push((data.key(key), data.value(value)));
-            }
-            engine.put(&pairs)?;
-            done.commits += 1;
-        }
-        let after = Instant::now();
-        if stride == 1 {
-            done.nanoseconds.push(u32::try_from((after - now).as_nanos()).unwrap_or(u32::MAX));
-        }
-        now = after;
-    }
-    Ok(done)
-}
-
-/// Compares all that is stored with what was put.
+/// Compares all that is stored with what was put. `newest` has the index of each key's value.
 pub(crate) fn verify(engine: &dyn Engine, data: &Data, newest: &[u32]) -> Result<()> {
-    let mut rank = 0;
-    let mut wrong = 0_u64;
+    let mut indexes =
+        (0..data.count()).map(|rank| data.index_at(rank)).filter(|&index| newest[index] != DELETED);
+    let (mut found, mut wrong) = (0, 0_u64);
     engine.visit(&mut |(key, value)| {
-        if rank < data.count() {
-            let index = data.index_at(rank);
-            let put = newest[index] as usize;
-            wrong += u64::from(key != data.key(index) || value != data.value(put));
-        }
-        rank += 1;
+        found += 1;
+        let right = indexes.next().is_some_and(|index| {
+            key == data.key(index) && value == data.value(newest[index] as usize)
+        });
+        wrong += u64::from(!right);
     })?;
-    match (wrong, rank == data.count()) {
-        (0, true) => Ok(()),
+    match (wrong, indexes.next()) {
+        (0, None) => Ok(()),
         _ => {
-            let count = data.count();
-            Err(format!("expected {count} pairs as put, found {rank}, {wrong} others").into())
+            let count = newest.iter().filter(|&&put| put != DELETED).count();
+            Err(format!("expected {count} pairs as put, found {found}, {wrong} others").into())
         }
     }
 }
 
 /// What threads did side by side.
-struct Abreast<T> {
+pub(crate) struct Abreast<T> {
     /// From the first start to the last end.
-    elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// Processor time of all threads.
-    cpu: Duration,
-    results: Vec<T>,
+    pub(crate) cpu: Duration,
+    pub(crate) results: Vec<T>,
 }
 
 /// Runs `work` in so many threads that start together, of a name that a profiler will show.
-fn abreast<T: Send>(
+pub(crate) fn abreast<T: Send>(
     name: &str,
     threads: usize,
     work: impl Fn(usize) -> Result<T> + Sync,
@@ -351,7 +163,7 @@ fn cpu_time() -> Duration {
 
 /// Has the engine do what it put off. Returns the seconds that took, and the bytes that the device
 /// has written since `before`.
-fn settle(
+pub(crate) fn settle(
     engine: &dyn Engine,
     device: Option<&Device>,
     before: Option<Counts>,
@@ -363,11 +175,11 @@ fn settle(
     Ok((seconds, written))
 }
 
-fn counts(device: Option<&Device>) -> Result<Option<Counts>> {
+pub(crate) fn counts(device: Option<&Device>) -> Result<Option<Counts>> {
     Ok(device.map(Device::counts).transpose()?)
 }
 
-fn rate<T>(operations: usize, abreast: &Abreast<T>) -> Measure {
+pub(crate) fn rate<T>(operations: usize, abreast: &Abreast<T>) -> Measure {
     Measure {
         value: operations as f64 / abreast.elapsed.as_secs_f64(),
         cpu_seconds: Some(abreast.cpu.as_secs_f64() / operations as f64),
@@ -375,18 +187,9 @@ fn rate<T>(operations: usize, abreast: &Abreast<T>) -> Measure {
     }
 }
 
-fn check_sum(found: u64, expected: u64) -> Result<()> {
+pub(crate) fn check_sum(found: u64, expected: u64) -> Result<()> {
     if found == expected {
         return Ok(());
     }
     Err(format!("expected values that add up to {expected:#x}, found {found:#x}").into())
-}
-
-fn latency(mut nanoseconds: Vec<u32>) -> Option<Latency> {
-    nanoseconds.sort_unstable();
-    let at = |hundredths: usize| {
-        let place = nanoseconds.len() * hundredths / 100;
-        nanoseconds.get(place).map(|&ns| Duration::from_nanos(u64::from(ns)))
-    };
-    Some(Latency { median: at(50)?, p99: at(99)? })
 }

@@ -50,7 +50,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Bytes that the files of a directory take on the device, as far as they are allocated.
+/// Bytes that the files of a directory take on the device, as far as they are allocated. A file
+/// that an engine removes meanwhile takes none.
 ///
 /// # Errors
 /// Those of the file system.
@@ -60,7 +61,10 @@ pub fn disk_bytes(dir: &Path) -> io::Result<u64> {
     while let Some(dir) = waiting.pop() {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
             if metadata.is_dir() {
                 waiting.push(entry.path());
             } else {

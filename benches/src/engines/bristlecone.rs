@@ -2,13 +2,22 @@
 
 use std::path::Path;
 
-use bristlecone::{Db, Durability};
-use bristlecone_benches::data::{Data, Key, Pair, touch, touch_pair};
+use bristlecone::{Bucket, Db, Durability};
+use bristlecone_benches::data::{
+    BUCKET_NAME_BYTES, Pair, same_bucket, touch, touch_all, touch_pair,
+};
 
-use super::{Direction, Engine, Kind, Missing, Mode, Result, Role};
+use super::{Direction, Engine, Kind, Missing, Mode, Opening, Result, Role, View};
 
-pub(super) const KIND: Kind =
-    Kind { name: "bristlecone", role: Role::Ours, buffered: "Buffered, 10 ms", open };
+pub(super) const KIND: Kind = Kind {
+    name: "bristlecone",
+    role: Role::Ours,
+    buffered: "Buffered, 10 ms",
+    gets_many: true,
+    buckets: "buckets",
+    compaction: "no compaction yet",
+    open,
+};
 
 const BUCKET: &str = "pairs";
 /// Keys that are got at once.
@@ -19,14 +28,25 @@ struct Bristlecone {
     durability: Durability,
 }
 
-fn open(dir: &Path, mode: Mode, _data: &Data) -> Result<Box<dyn Engine>> {
-    let durability = match mode {
+fn open(dir: &Path, opening: &Opening) -> Result<Box<dyn Engine>> {
+    let durability = match opening.mode {
         Mode::Durable => Durability::Sync,
         Mode::Buffered => Durability::Buffered,
     };
     let db = Db::open(dir.join("db"))?;
-    db.update(|txn| txn.create_bucket_if_missing(BUCKET).map(|_| ()))?;
+    // An open that is timed must not commit, so only a new database gets its bucket.
+    if db.begin_read()?.bucket(BUCKET).is_err() {
+        db.update(|txn| txn.create_bucket_if_missing(BUCKET).map(|_| ()))?;
+    }
     Ok(Box::new(Bristlecone { db, durability }))
+}
+
+fn sum_of(bucket: Bucket<'_>, keys: &[&[u8]]) -> Result<u64> {
+    let mut sum = 0_u64;
+    for key in keys {
+        sum = sum.wrapping_add(touch(bucket.get(key)?.ok_or(Missing)?));
+    }
+    Ok(sum)
 }
 
 impl Engine for Bristlecone {
@@ -48,17 +68,11 @@ impl Engine for Bristlecone {
         Ok(())
     }
 
-    fn get_together(&self, keys: &[Key]) -> Result<u64> {
-        let txn = self.db.begin_read()?;
-        let bucket = txn.bucket(BUCKET)?;
-        let mut sum = 0_u64;
-        for key in keys {
-            sum = sum.wrapping_add(touch(bucket.get(key)?.ok_or(Missing)?));
-        }
-        Ok(sum)
+    fn get_together(&self, keys: &[&[u8]]) -> Result<u64> {
+        sum_of(self.db.begin_read()?.bucket(BUCKET)?, keys)
     }
 
-    fn get_each(&self, keys: &[Key]) -> Result<u64> {
+    fn get_each(&self, keys: &[&[u8]]) -> Result<u64> {
         let mut sum = 0_u64;
         for key in keys {
             let txn = self.db.begin_read()?;
@@ -68,7 +82,7 @@ impl Engine for Bristlecone {
         Ok(sum)
     }
 
-    fn get_many(&self, keys: &[Key]) -> Result<u64> {
+    fn get_many(&self, keys: &[&[u8]]) -> Result<u64> {
         let txn = self.db.begin_read()?;
         let bucket = txn.bucket(BUCKET)?;
         let mut sum = 0_u64;
@@ -86,7 +100,12 @@ impl Engine for Bristlecone {
         Ok(sum)
     }
 
-    fn scan(&self, starts: &[Key], pairs: usize, direction: Direction) -> Result<u64> {
+    fn get_whole(&self, key: &[u8]) -> Result<u64> {
+        let txn = self.db.begin_read()?;
+        Ok(touch_all(txn.bucket(BUCKET)?.get(key)?.ok_or(Missing)?))
+    }
+
+    fn scan(&self, starts: &[&[u8]], pairs: usize, direction: Direction) -> Result<u64> {
         let txn = self.db.begin_read()?;
         let bucket = txn.bucket(BUCKET)?;
         let mut sum = 0_u64;
@@ -131,6 +150,46 @@ impl Engine for Bristlecone {
         Ok(())
     }
 
+    fn delete(&self, keys: &[&[u8]]) -> Result<()> {
+        let mut txn = self.db.begin_write()?;
+        txn.set_durability(self.durability);
+        let mut bucket = txn.bucket_mut(BUCKET)?;
+        for key in keys {
+            bucket.delete(key)?;
+        }
+        drop(bucket);
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn hold(&self, body: &mut dyn FnMut(&View<'_>) -> Result<()>) -> Result<()> {
+        let txn = self.db.begin_read()?;
+        let bucket = txn.bucket(BUCKET)?;
+        body(&|keys| sum_of(bucket, keys))
+    }
+
+    fn create_buckets(&self, pairs: &[Pair<'_>]) -> Result<()> {
+        let mut txn = self.db.begin_write()?;
+        for records in pairs.chunk_by(same_bucket) {
+            let mut bucket = txn.create_bucket(&records[0].0[..BUCKET_NAME_BYTES])?;
+            for (key, value) in records {
+                bucket.put(&key[BUCKET_NAME_BYTES..], value)?;
+            }
+        }
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn get_in_buckets(&self, keys: &[&[u8]]) -> Result<u64> {
+        let txn = self.db.begin_read()?;
+        let mut sum = 0_u64;
+        for key in keys {
+            let (name, key) = key.split_at(BUCKET_NAME_BYTES);
+            sum = sum.wrapping_add(touch(txn.bucket(name)?.get(key)?.ok_or(Missing)?));
+        }
+        Ok(sum)
+    }
+
     fn visit(&self, see: &mut dyn FnMut(Pair<'_>)) -> Result<()> {
         let txn = self.db.begin_read()?;
         for pair in txn.bucket(BUCKET)?.iter()? {
@@ -143,5 +202,9 @@ impl Engine for Bristlecone {
         self.db.sync()?;
         self.db.checkpoint()?;
         Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(self.db.close()?)
     }
 }

@@ -6,13 +6,21 @@
 use std::ops::Bound;
 use std::path::Path;
 
-use bristlecone_benches::data::{Data, Key, Pair, touch, touch_pair};
+use bristlecone_benches::data::{Pair, touch, touch_all, touch_pair};
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, PutFlags};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, WithTls};
 
-use super::{Direction, Engine, Kind, Missing, Mode, Result, Role};
+use super::{Direction, Engine, Kind, Missing, Mode, Opening, Result, Role, View};
 
-pub(super) const KIND: Kind = Kind { name: "lmdb", role: Role::Peer, buffered: "NOSYNC", open };
+pub(super) const KIND: Kind = Kind {
+    name: "lmdb",
+    role: Role::Peer,
+    buffered: "NOSYNC",
+    gets_many: false,
+    buckets: "a key prefix: named databases are searched one by one in each transaction",
+    compaction: "compacts only into a copy",
+    open,
+};
 
 /// Address space; the file grows as needed.
 const MAP_BYTES: usize = 64 << 30;
@@ -23,8 +31,8 @@ struct Lmdb {
     pairs: Database<'static, Bytes, Bytes>,
 }
 
-fn open(dir: &Path, mode: Mode, _data: &Data) -> Result<Box<dyn Engine>> {
-    let flags = match mode {
+fn open(dir: &Path, opening: &Opening) -> Result<Box<dyn Engine>> {
+    let flags = match opening.mode {
         Mode::Durable => EnvFlags::NO_MEM_INIT,
         Mode::Buffered => EnvFlags::NO_MEM_INIT | EnvFlags::NO_SYNC,
     };
@@ -51,6 +59,16 @@ fn open_env(dir: &Path, flags: EnvFlags) -> heed::Result<Env> {
     unsafe { options.open(dir) }
 }
 
+impl Lmdb {
+    fn sum_of(&self, txn: &RoTxn<'_, WithTls>, keys: &[&[u8]]) -> Result<u64> {
+        let mut sum = 0_u64;
+        for key in keys {
+            sum = sum.wrapping_add(touch(self.pairs.get(txn, key)?.ok_or(Missing)?));
+        }
+        Ok(sum)
+    }
+}
+
 impl Engine for Lmdb {
     fn load(&self, pairs: &[Pair<'_>]) -> Result<()> {
         let mut txn = self.env.write_txn()?;
@@ -70,16 +88,11 @@ impl Engine for Lmdb {
         Ok(())
     }
 
-    fn get_together(&self, keys: &[Key]) -> Result<u64> {
-        let txn = self.env.read_txn()?;
-        let mut sum = 0_u64;
-        for key in keys {
-            sum = sum.wrapping_add(touch(self.pairs.get(&txn, key)?.ok_or(Missing)?));
-        }
-        Ok(sum)
+    fn get_together(&self, keys: &[&[u8]]) -> Result<u64> {
+        self.sum_of(&self.env.read_txn()?, keys)
     }
 
-    fn get_each(&self, keys: &[Key]) -> Result<u64> {
+    fn get_each(&self, keys: &[&[u8]]) -> Result<u64> {
         let mut sum = 0_u64;
         for key in keys {
             let txn = self.env.read_txn()?;
@@ -88,7 +101,12 @@ impl Engine for Lmdb {
         Ok(sum)
     }
 
-    fn scan(&self, starts: &[Key], pairs: usize, direction: Direction) -> Result<u64> {
+    fn get_whole(&self, key: &[u8]) -> Result<u64> {
+        let txn = self.env.read_txn()?;
+        Ok(touch_all(self.pairs.get(&txn, key)?.ok_or(Missing)?))
+    }
+
+    fn scan(&self, starts: &[&[u8]], pairs: usize, direction: Direction) -> Result<u64> {
         let txn = self.env.read_txn()?;
         let mut sum = 0_u64;
         for start in starts {
@@ -122,6 +140,20 @@ impl Engine for Lmdb {
 
     fn put(&self, pairs: &[Pair<'_>]) -> Result<()> {
         self.load(pairs)
+    }
+
+    fn delete(&self, keys: &[&[u8]]) -> Result<()> {
+        let mut txn = self.env.write_txn()?;
+        for key in keys {
+            self.pairs.delete(&mut txn, key)?;
+        }
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn hold(&self, body: &mut dyn FnMut(&View<'_>) -> Result<()>) -> Result<()> {
+        let txn = self.env.read_txn()?;
+        body(&|keys| self.sum_of(&txn, keys))
     }
 
     fn visit(&self, see: &mut dyn FnMut(Pair<'_>)) -> Result<()> {
