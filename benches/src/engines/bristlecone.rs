@@ -52,11 +52,7 @@ fn sum_of(bucket: Bucket<'_>, keys: &[&[u8]]) -> Result<u64> {
 impl Engine for Bristlecone {
     fn load(&self, pairs: &[Pair<'_>]) -> Result<()> {
         let mut txn = self.db.begin_write()?;
-        let mut bucket = txn.bucket_mut(BUCKET)?;
-        for (key, value) in pairs {
-            bucket.put(key, value)?;
-        }
-        drop(bucket);
+        txn.bucket_mut(BUCKET)?.put_many(pairs)?;
         txn.commit()?;
         Ok(())
     }
