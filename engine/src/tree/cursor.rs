@@ -231,10 +231,11 @@ impl<'a, P: Pages> Cursor<'a, P> {
             };
             self.steps[depth].index = aside;
             // Whoever comes this far will most likely go on.
-            self.pages.expect(match aim {
-                Aim::Last => interior.child(aside.wrapping_sub(1)),
-                _ => interior.child(aside + 1),
-            });
+            let beyond = match aim {
+                Aim::Last => aside.checked_sub(1),
+                _ => Some(aside + 1),
+            };
+            beyond.into_iter().for_each(|index| self.pages.expect(interior.child(index)));
             self.descend(interior.child(aside), level - 1, aim)?;
             return Ok(true);
         }

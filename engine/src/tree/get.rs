@@ -1,8 +1,8 @@
 //! One key, or many at once.
 //!
 //! Many keys go down level by level side by side: the pages of one level are asked for by all keys
-//! before any is searched, so that their cache misses overlap; so are the entries in the end. Never copies an entry: what is
-//! found is borrowed from its page.
+//! before any is searched, so that their cache misses overlap; so are the entries in the end.
+//! Never copies an entry: what is found is borrowed from its page.
 
 use super::pages::{Pages, Root};
 use super::path::{Opened, open, open_root};

@@ -21,11 +21,10 @@ mod write;
 
 pub use commit::Commit;
 pub(crate) use operation::{Operation, RecordReader};
-pub(crate) use pages::Lists;
 pub use read::ReadTxn;
 pub(crate) use read::{Pin, View};
 pub(crate) use readers::{Claim, Readers};
 pub(crate) use root::{Published, Root};
-pub(crate) use seat::{Writer, WriterGuard, WriterSeat};
-pub(crate) use store::{Clock, CommitQueue, FileState, Gauges, Signals, Store};
+pub(crate) use seat::{Lists, Writer, WriterSeat};
+pub(crate) use store::{Clock, CommitQueue, FileState, Gauges, Signals, Store, WriterGuard};
 pub use write::{Durability, WriteTxn};

@@ -14,8 +14,8 @@ use crate::pager::{PageMemory, Retired};
 use crate::tree::{Pages, PagesMut};
 use std::sync::Arc;
 
-use super::seat::WriterGuard;
-use super::store::Store;
+use super::seat::Lists;
+use super::store::{Store, WriterGuard};
 
 /// Lists of more pages than this are not kept for the next transaction.
 const LIST_KEPT: usize = 4096;
@@ -26,19 +26,6 @@ pub(crate) struct TxnPages {
     pub(crate) writer: WriterGuard,
     epoch: Epoch,
     lists: Lists,
-}
-
-/// Pages that a transaction took and gave up.
-#[derive(Debug, Default)]
-pub(crate) struct Lists {
-    /// First page and count of all that was allocated and not given back.
-    allocated: Vec<(u32, u32)>,
-    /// Single pages of `allocated` that the transaction dropped again: used first.
-    spare: Vec<u32>,
-    /// Runs likewise; freed when the transaction ends.
-    spare_runs: Vec<(u32, u32)>,
-    /// Pages of earlier transactions that this one no longer reaches.
-    retired: Vec<Retired>,
 }
 
 impl TxnPages {

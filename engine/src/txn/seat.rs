@@ -5,8 +5,6 @@
 //! 2. Whoever sleeps for the seat is woken when it becomes free.
 
 use std::hint::spin_loop;
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ids::Epoch;
@@ -14,13 +12,24 @@ use crate::pager::{Arena, Retired};
 use crate::sync::{Condvar, Mutex};
 use crate::wal::Sequence;
 
-use super::pages::Lists;
 use super::root::Root;
-use super::store::Store;
 
 /// Looks at a taken seat before a thread goes to sleep: a small transaction takes some
 /// microseconds, and so does falling asleep.
 const LOOKS: u32 = if cfg!(loom) { 0 } else { 100 };
+
+/// Pages that a transaction took and gave up.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    /// First page and count of all that was allocated and not given back.
+    pub(super) allocated: Vec<(u32, u32)>,
+    /// Single pages of `allocated` that the transaction dropped again: used first.
+    pub(super) spare: Vec<u32>,
+    /// Runs likewise; freed when the transaction ends.
+    pub(super) spare_runs: Vec<(u32, u32)>,
+    /// Pages of earlier transactions that this one no longer reaches.
+    pub(super) retired: Vec<Retired>,
+}
 
 /// What the one writer owns while it sits on the [`WriterSeat`].
 #[derive(Debug)]
@@ -71,7 +80,8 @@ impl WriterSeat {
         }
     }
 
-    fn take(&self) -> Box<Writer> {
+    /// Waits until the seat is free and takes it.
+    pub(super) fn take(&self) -> Box<Writer> {
         for _ in 0..LOOKS {
             if !self.is_taken.load(Ordering::Relaxed) {
                 break;
@@ -90,7 +100,8 @@ impl WriterSeat {
         }
     }
 
-    fn leave(&self, writer: Option<Box<Writer>>) {
+    /// Gives the seat back.
+    pub(super) fn leave(&self, writer: Option<Box<Writer>>) {
         let mut seat = self.seat.lock();
         seat.writer = writer;
         self.is_taken.store(false, Ordering::Relaxed);
@@ -99,48 +110,5 @@ impl WriterSeat {
         if sleepers > 0 {
             self.free.notify_one();
         }
-    }
-}
-
-/// The writer, owned until dropped.
-#[derive(Debug)]
-pub(crate) struct WriterGuard {
-    store: Arc<Store>,
-    /// `None` only while the guard is dropped.
-    writer: Option<Box<Writer>>,
-}
-
-impl WriterGuard {
-    /// Waits until the seat is free and takes it.
-    pub(crate) fn take(store: &Arc<Store>) -> WriterGuard {
-        WriterGuard { store: Arc::clone(store), writer: Some(store.writer.take()) }
-    }
-
-    /// The database it writes to.
-    #[inline]
-    pub(crate) fn store(&self) -> &Arc<Store> {
-        &self.store
-    }
-}
-
-impl Deref for WriterGuard {
-    type Target = Writer;
-    #[inline]
-    fn deref(&self) -> &Writer {
-        self.writer.as_deref().expect("invariant: held until dropped")
-    }
-}
-
-impl DerefMut for WriterGuard {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Writer {
-        self.writer.as_deref_mut().expect("invariant: held until dropped")
-    }
-}
-
-impl Drop for WriterGuard {
-    fn drop(&mut self) {
-        self.store.gauges.arena_pages.store(self.arena.used(), Ordering::Relaxed);
-        self.store.writer.leave(self.writer.take());
     }
 }

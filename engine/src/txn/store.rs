@@ -9,6 +9,7 @@
 //! 2. After the first failed write or sync, `poison` is set and no commit is accepted.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use super::readers::Readers;
 use super::root::{Published, Root};
-use super::seat::{WriterGuard, WriterSeat};
+use super::seat::{Writer, WriterSeat};
 
 /// One open database.
 #[derive(Debug)]
@@ -46,6 +47,49 @@ pub(crate) struct Store {
     /// Held until the last handle is gone.
     #[expect(dead_code, reason = "it is its destructor that matters")]
     pub(crate) lock: Option<Box<dyn Lock>>,
+}
+
+/// The writer, owned until dropped.
+#[derive(Debug)]
+pub(crate) struct WriterGuard {
+    store: Arc<Store>,
+    /// `None` only while the guard is dropped.
+    writer: Option<Box<Writer>>,
+}
+
+impl WriterGuard {
+    /// Waits until the seat is free and takes it.
+    pub(crate) fn take(store: &Arc<Store>) -> WriterGuard {
+        WriterGuard { store: Arc::clone(store), writer: Some(store.writer.take()) }
+    }
+
+    /// The database it writes to.
+    #[inline]
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}
+
+impl Deref for WriterGuard {
+    type Target = Writer;
+    #[inline]
+    fn deref(&self) -> &Writer {
+        self.writer.as_deref().expect("invariant: held until dropped")
+    }
+}
+
+impl DerefMut for WriterGuard {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Writer {
+        self.writer.as_deref_mut().expect("invariant: held until dropped")
+    }
+}
+
+impl Drop for WriterGuard {
+    fn drop(&mut self) {
+        self.store.gauges.arena_pages.store(self.arena.used(), Ordering::Relaxed);
+        self.store.writer.leave(self.writer.take());
+    }
 }
 
 /// Roots on their way to the readers; protected by the queue lock.

@@ -15,8 +15,8 @@
 //!
 //! Invariants:
 //! 1. A file has its name `<16 hex digits>.wal` only once it reads as zeros in full length, has its
-//!    space, and is synced, and the directory is synced before the file is used. Every such file
-//!    is at least [`WAL_SEGMENT_BYTES_MIN`] long and a multiple of a block; anything else is damage.
+//!    space, and is synced, and the directory is synced before the file is used. Every such file is
+//!    at least [`WAL_SEGMENT_BYTES_MIN`] long and a multiple of a block; anything else is damage.
 //! 2. Live segments have consecutive numbers, and first LSNs that never go down.
 //! 3. A header is durable before a frame is written behind it, and never changes while the segment
 //!    is live.
