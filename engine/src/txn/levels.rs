@@ -18,6 +18,7 @@ use crate::tree::{self, Pages, PagesMut, Replaced, ReplacedPayload, Tree};
 
 use super::level::Level;
 use super::operation::Operation;
+use super::sorted::Sorted;
 use super::write::WriteTxn;
 
 impl WriteTxn {
@@ -227,15 +228,7 @@ impl WriteTxn {
             self.check_key("key", key.as_ref())?;
             check_value(value.as_ref())?;
         }
-        let order = order_of(pairs);
-        let pair = |&(_, index): &(u64, usize)| {
-            let (key, value) = &pairs[index];
-            (key.as_ref(), value.as_ref())
-        };
-        let last_of_key = order.iter().zip(order.iter().skip(1).map(Some).chain([None]));
-        let mut sorted = last_of_key
-            .filter(|(this, next)| next.is_none_or(|next| pair(next).0 != pair(this).0))
-            .map(|(this, _)| pair(this));
+        let mut sorted = Sorted::new(pairs);
         if self.level().tree.entries == 0 {
             return self.build(&mut sorted).map(|_| ());
         }
@@ -367,24 +360,6 @@ fn check_value(value: &[u8]) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// The places of the pairs in the order of their keys, those with one key in the order given. Each
-/// beside the first bytes of its key, which decide nearly always.
-fn order_of<K: AsRef<[u8]>, V>(pairs: &[(K, V)]) -> Vec<(u64, usize)> {
-    let key = |index: usize| pairs[index].0.as_ref();
-    let head = |key: &[u8]| {
-        let mut head = [0; 8];
-        let len = key.len().min(8);
-        head[..len].copy_from_slice(&key[..len]);
-        u64::from_be_bytes(head)
-    };
-    let mut order: Vec<(u64, usize)> =
-        (0..pairs.len()).map(|index| (head(key(index)), index)).collect();
-    order.sort_unstable_by(|(a, i), (b, j)| {
-        a.cmp(b).then_with(|| key(*i).cmp(key(*j))).then(i.cmp(j))
-    });
-    order
 }
 
 /// The entries of a leaf, about to be written anew.

@@ -16,6 +16,7 @@ mod read;
 mod readers;
 mod root;
 mod seat;
+mod sorted;
 mod store;
 mod write;
 

@@ -20,6 +20,7 @@
 //! Never interprets names or keys. Bytes that do not decode are an error that says where.
 
 use crate::ids::TxnId;
+use crate::io::prefer_large_pages;
 use crate::limits::COUNTER_MAX;
 
 const VERSION: u8 = 1;
@@ -75,6 +76,14 @@ impl RecordWriter {
 
     /// Adds an operation.
     pub(crate) fn push(&mut self, operation: Operation<'_>) {
+        let capacity = self.bytes.capacity();
+        self.write(operation);
+        if self.bytes.capacity() > capacity.max(MEMORY_KEPT) {
+            prefer_large_pages(&self.bytes);
+        }
+    }
+
+    fn write(&mut self, operation: Operation<'_>) {
         use Operation::{Create, Put, Sequence};
         self.adds |= matches!(operation, Put { .. } | Create { .. } | Sequence { .. });
         let bytes = &mut self.bytes;
