@@ -413,15 +413,29 @@ impl CrashHistory {
         Ok(())
     }
 
-    /// The operation at which the next life begins: often while this one was recovering.
+    /// The operation at which the next life begins: often while this one was recovering, or in the
+    /// middle of a meta page.
     fn next_life(&mut self, trace: &Trace) -> usize {
         let opened = trace.events().iter().position(|event| event.mark() == Some(2));
         let (count, opened) = (trace.events().len(), opened.unwrap_or(0));
-        match self.random.below(4) {
+        let metas: Vec<usize> = trace
+            .events()
+            .iter()
+            .filter(|event| event.path.ends_with("data"))
+            .filter(|event| event.written().is_some_and(|range| range.start < self.metas_end()))
+            .map(|event| event.index)
+            .collect();
+        match self.random.below(5) {
             0 => self.random.below(opened + 1),
             1 => count - 1,
+            2 if !metas.is_empty() => metas[self.random.below(metas.len())],
             _ => opened + self.random.below(count - opened),
         }
+    }
+
+    /// Where the pages behind the two meta pages begin.
+    fn metas_end(&self) -> u64 {
+        2 * self.shape.page_bytes as u64
     }
 
     fn examine_event(&mut self, images: &CrashImages<'_>, expected: &Expected<'_>) -> Result<()> {
