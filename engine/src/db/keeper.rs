@@ -20,6 +20,8 @@ use std::sync::Arc;
 const LOG_FACTOR: u64 = 4;
 /// A checkpoint is due when the log's files have grown by so many times its trigger.
 const PADDING_FACTOR: u64 = 8;
+/// A log of more segments than this is shortened when it is opened.
+const SEGMENTS_MAX: usize = 16;
 /// How often a waiting writer looks whether a failure stopped everything.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -49,7 +51,28 @@ impl Keeper {
             }
         }
         let threads = parking_lot::Mutex::new(threads);
-        Ok(Arc::new(Keeper { store, threads, closed: AtomicBool::new(false) }))
+        let keeper = Keeper { store, threads, closed: AtomicBool::new(false) };
+        keeper.shorten_log()?;
+        Ok(Arc::new(keeper))
+    }
+
+    /// Writes a checkpoint when the log consists of many segments. Each session begins one: where
+    /// every process is killed before its first checkpoint, the log would grow with each.
+    fn shorten_log(&self) -> Result<()> {
+        let store = &self.store;
+        let segments = match (store.wal.get(), *store.gauges.log_start.lock()) {
+            (Some(wal), Some(start)) => wal.segments_since(start),
+            _ => 0,
+        };
+        if segments <= SEGMENTS_MAX {
+            return Ok(());
+        }
+        if !store.options.threads {
+            return tolerate_full(checkpoint::run(store, false)).map(|_| ());
+        }
+        store.signals.state.lock().checkpoint = true;
+        store.signals.checkpoint.notify_one();
+        Ok(())
     }
 
     #[inline]

@@ -305,6 +305,11 @@ impl Wal {
         self.log.bytes_since(since)
     }
 
+    /// Segments from the one of `since` to the last.
+    pub(crate) fn segments_since(&self, since: Position) -> usize {
+        self.log.segments_since(since)
+    }
+
     /// Counters.
     pub(crate) fn stats(&self) -> WalStats {
         self.log.stats()

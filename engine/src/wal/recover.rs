@@ -105,6 +105,7 @@ pub(super) fn recover(
         next_lsn: end.lsn,
         next_file: listing.next_file,
         promised: 0,
+        filled_max: 0,
         frame_bytes_recycled: 0,
         written: WalStats::default(),
     })

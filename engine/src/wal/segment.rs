@@ -127,6 +127,8 @@ pub(super) struct Segments {
     pub(super) next_file: u64,
     /// Bytes of frames that the last reservation was told would fit.
     pub(super) promised: u64,
+    /// Length of the longest segment that this session has filled with zeros.
+    pub(super) filled_max: u64,
     /// Of the bytes of frames that were written, those before the last [`Segments::recycle`].
     pub(super) frame_bytes_recycled: u64,
     /// What this session wrote; only the counters of frames and records are kept here.
@@ -163,14 +165,13 @@ impl Segments {
 
     /// Length for the next new segment, which has to take `needed` bytes of frames if it may.
     pub(super) fn next_bytes(&self, needed: u64, size: Size, options: &WalOptions) -> u64 {
-        let live = self.live.iter().map(|live| &live.segment);
-        let filled = live.chain(&self.spares).filter(|segment| segment.filled);
-        let largest = filled.map(|segment| segment.bytes).max().unwrap_or(0);
         let least = needed.saturating_add(BLOCK + SEGMENT_LOSS_BYTES);
         let wanted = match size {
             // For a large record alone: whatever comes next gets one that is written in full.
             Size::Growing if !is_filled_for(needed) => least,
-            Size::Growing => largest.saturating_mul(2).max(least),
+            // From the first size on in each session, whatever there is: one that is killed soon
+            // leaves no more behind than it needed.
+            Size::Growing => self.filled_max.saturating_mul(2).max(least),
             Size::Smallest => least,
         };
         // In whole blocks and within the limits, whatever the options say.

@@ -95,6 +95,7 @@ impl Log {
             next_lsn: Position::START.lsn,
             next_file: 1,
             promised: 0,
+            filled_max: 0,
             frame_bytes_recycled: 0,
             written: WalStats::default(),
         };
@@ -267,7 +268,11 @@ impl Log {
         segment::remove(&*self.host, &self.dir, &unused)?;
         let filled = segment::is_filled_for(needed);
         let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes, filled)?;
-        self.segments.lock().spares.push(spare);
+        let mut segments = self.segments.lock();
+        if filled && size == Size::Growing {
+            segments.filled_max = segments.filled_max.max(bytes);
+        }
+        segments.spares.push(spare);
         Ok(file_number)
     }
 
@@ -359,6 +364,12 @@ impl Log {
             std::cmp::Ordering::Greater => live.end - BLOCK,
         };
         segments.live.iter().map(used).sum()
+    }
+
+    /// See [`super::Wal::segments_since`].
+    pub(super) fn segments_since(&self, since: Position) -> usize {
+        let segments = self.segments.lock();
+        segments.live.iter().filter(|live| live.header.number >= since.segment).count()
     }
 
     pub(super) fn stats(&self) -> WalStats {
