@@ -10,8 +10,8 @@
 use std::path::{Path, PathBuf};
 
 use ::rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Options, Snapshot, SstFileWriter,
-    WaitForCompactOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME, Options, Snapshot,
+    SstFileWriter, WaitForCompactOptions, WriteBatch, WriteOptions,
 };
 use bristlecone_benches::data::{Pair, touch, touch_all, touch_pair};
 
@@ -27,6 +27,8 @@ pub(super) const KIND: Kind = Kind {
     open,
 };
 
+/// The column family that each database has.
+const FAMILY: &str = DEFAULT_COLUMN_FAMILY_NAME;
 /// Keys that are got at once.
 const WIDTH: usize = 16;
 const BLOOM_BITS: f64 = 10.0;
@@ -59,7 +61,9 @@ fn options(opening: &Opening) -> Result<Options> {
 
 fn open(dir: &Path, opening: &Opening) -> Result<Box<dyn Engine>> {
     let options = options(opening)?;
-    let db = DB::open(&options, dir.join("db"))?;
+    // By name, for a batched `multi_get` takes the handle of a column family.
+    let families = [(FAMILY, options.clone())];
+    let db = DB::open_cf_with_opts(&options, dir.join("db"), families)?;
     let sync = opening.mode == Mode::Durable;
     Ok(Box::new(RocksDb { db, options, ingested: dir.join("ingested.sst"), sync }))
 }
@@ -114,7 +118,7 @@ impl Engine for RocksDb {
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<u64> {
-        let family = self.db.cf_handle("default").ok_or(Missing)?;
+        let family = self.db.cf_handle(FAMILY).ok_or("expected a column family, found none")?;
         let mut sum = 0_u64;
         for keys in keys.chunks(WIDTH) {
             for value in self.db.batched_multi_get_cf(family, keys, false) {
