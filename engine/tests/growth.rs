@@ -93,3 +93,22 @@ fn a_large_bucket_is_freed_in_steps_whatever_interrupts_them() -> Result<()> {
     assert!(after.file_bytes - after.free_bytes < 40 * 4096, "{before:?}, then {after:?}");
     Ok(())
 }
+
+/// A large transaction goes through the log once; when it is in the data file, the log is short.
+#[test]
+fn the_log_of_a_large_transaction_is_given_back() -> Result<()> {
+    let disk = disk();
+    let db = open(&disk)?;
+    let value = vec![7; 3000];
+    let pairs: Vec<([u8; 4], &[u8])> =
+        (0..12_000_u32).map(|number| (number.to_be_bytes(), &value[..])).collect();
+    db.update(|txn| txn.create_bucket("b")?.put_many(&pairs))?;
+    assert!(db.stats().log_file_bytes > 34 << 20, "{:?}", db.stats());
+    db.checkpoint()?;
+    assert!(db.stats().log_file_bytes < 4 << 20, "{:?}", db.stats());
+    db.update(|txn| txn.bucket_mut("b")?.put("key", "value"))?;
+    drop(db);
+    let db = open(&disk)?;
+    assert_eq!(db.view(|txn| Ok(txn.bucket("b")?.len()))?, 12_001);
+    assert_sound(&db)
+}

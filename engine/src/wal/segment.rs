@@ -125,7 +125,7 @@ pub(super) struct Segments {
     pub(super) next_lsn: Lsn,
     /// Number for the name of the next file.
     pub(super) next_file: u64,
-    /// Bytes of frames that the last reservation was told would fit.
+    /// Bytes of frames that the last reservation was told would fit, less what was written since.
     pub(super) promised: u64,
     /// Length of the longest segment that this session has filled with zeros.
     pub(super) filled_max: u64,
@@ -208,27 +208,31 @@ impl Segments {
             live.segment.filled |= live.end + SEGMENT_LOSS_BYTES >= live.header.bytes;
             self.spares.push(live.segment);
         }
-        let live = self.live.iter().map(|live| live.segment.bytes);
-        let largest = live.chain(self.spares.iter().map(|spare| spare.bytes)).max().unwrap_or(0);
         let written = self.written.frame_bytes - self.frame_bytes_recycled;
         let bytes_max = written.max(SPARE_BYTES_MIN);
         self.frame_bytes_recycled = self.written.frame_bytes;
-        // Those that are worth keeping first: written in full, large, old.
+        // Those that are worth keeping first: written in full, not too long, large, old.
+        let is_long = |spare: &SegmentFile| spare.bytes / 2 > bytes_max;
         let worth = |spare: &SegmentFile| {
-            (std::cmp::Reverse((spare.filled, spare.bytes)), spare.file_number)
+            let good = (spare.filled, !is_long(spare), spare.bytes);
+            (std::cmp::Reverse(good), spare.file_number)
         };
         self.spares.sort_by_key(worth);
+        let live = self.live.iter().map(|live| live.segment.bytes);
+        let spares = self.spares.iter().filter(|spare| !is_long(spare)).map(|spare| spare.bytes);
+        let largest = live.chain(spares).max().unwrap_or(0);
         let mut removed = Vec::new();
-        while let Some(spare) = self.spares.pop() {
+        for index in (0..self.spares.len()).rev() {
+            let spare = self.spares.remove(index);
             let small = spare.bytes < largest / 2;
             let others: u64 = self.spares.iter().map(|spare| spare.bytes).sum();
             let many = self.spares.len() >= spares_max || others >= bytes_max;
-            let needless = small || many || !spare.filled;
-            if !needless || !self.missing(self.promised, kept).is_nothing() {
-                self.spares.push(spare);
-                break;
+            let needless = small || many || is_long(&spare) || !spare.filled;
+            if needless && self.missing(self.promised, kept).is_nothing() {
+                removed.push(spare);
+            } else {
+                self.spares.insert(index, spare);
             }
-            removed.push(spare);
         }
         removed
     }

@@ -168,6 +168,8 @@ impl Log {
             self.half_full.store(true, Ordering::Relaxed);
         }
         live.end += bytes;
+        // What was promised to fit is there now, or so much of it.
+        segments.promised = segments.promised.saturating_sub(bytes);
         segments.written.frames += 1;
         segments.written.frame_bytes += bytes;
         segments.end()
