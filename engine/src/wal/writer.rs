@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::group::Batch;
-use super::record::{self, BLOCK, SegmentHeader, Splitter};
+use super::record::{self, BLOCK, SEGMENT_LOSS_BYTES, SegmentHeader, Splitter};
 use super::segment::{self, Live, Missing, SegmentFile, Segments, Size};
 use super::{Leaves, Position, WalOptions, WalStats};
 use crate::error::{Error, Result};
@@ -168,8 +168,11 @@ impl Log {
             self.half_full.store(true, Ordering::Relaxed);
         }
         live.end += bytes;
-        // What was promised to fit is there now, or so much of it.
-        segments.promised = segments.promised.saturating_sub(bytes);
+        // What was promised to fit is there now, or so much of it. A frame that was cut at the end
+        // of a segment can have taken more than was promised for its records.
+        let is_cut = live.header.bytes - live.end < SEGMENT_LOSS_BYTES;
+        let loss = if is_cut { SEGMENT_LOSS_BYTES } else { 0 };
+        segments.promised = segments.promised.saturating_sub(bytes.saturating_sub(loss));
         segments.written.frames += 1;
         segments.written.frame_bytes += bytes;
         segments.end()
