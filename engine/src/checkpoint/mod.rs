@@ -139,6 +139,10 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
     if !file.other_meta_is_whole && !mutation::is(Mutation::TornMetaKept) {
         erase_torn_meta(store, &file.newest)?;
     }
+    if !closing {
+        // Where that fails the checkpoint goes on: it may be what makes room.
+        let _tried_again_by_the_next_record = store.wal()?.keep_reserve();
+    }
     let readers = store.readers.epochs();
     if let Err(error) = file.space.begin(&store.memory, &seal.freed, &readers) {
         // It changed nothing: what was freed is for the next checkpoint.

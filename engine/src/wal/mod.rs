@@ -232,6 +232,13 @@ impl Wal {
         self.log.promise(flying.saturating_add(apart), leaves)
     }
 
+    /// Prepares what is kept for records that only remove, if it is not there yet. Whoever takes
+    /// much space from the disk asks for this first: the space of what an earlier session kept is
+    /// free for a moment before it is taken again.
+    pub(crate) fn keep_reserve(&self) -> Result<()> {
+        self.log.keep_reserve()
+    }
+
     /// Adds a record to the pending group. Never touches the disk; the record is written when
     /// somebody waits for it or flushes. What is left in `record` is memory for the next one.
     pub(crate) fn append_joining(&self, record: &mut Vec<u8>) -> Result<Appended> {

@@ -347,18 +347,20 @@ pub(super) fn write_header(segment: &SegmentFile, header: &SegmentHeader) -> Res
     .map_err(|error| Error::io("write", &segment.path, error))
 }
 
-/// Removes files and makes that durable. Tries all, and returns the first failure.
+/// Removes files and makes that durable. Tries all, and returns the first failure. Closes them,
+/// too: only then is their space free.
 ///
 /// A file that stays, or comes back after a power cut, has an old number: at the next open it is
 /// a spare.
-pub(super) fn remove(host: &dyn Host, dir: &Path, files: &[SegmentFile]) -> Result<()> {
+pub(super) fn remove(host: &dyn Host, dir: &Path, files: Vec<SegmentFile>) -> Result<()> {
     if files.is_empty() {
         return Ok(());
     }
     let mut outcome = Ok(());
-    for file in files {
-        let removed = host.remove_file(&file.path);
-        outcome = outcome.and(removed.map_err(|error| Error::io("remove", &file.path, error)));
+    for SegmentFile { path, file, .. } in files {
+        let removed = host.remove_file(&path);
+        drop(file);
+        outcome = outcome.and(removed.map_err(|error| Error::io("remove", &path, error)));
     }
     outcome.and(sync_dir(host, dir))
 }

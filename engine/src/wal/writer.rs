@@ -228,6 +228,12 @@ impl Log {
         if missing().is_nothing() { Ok(()) } else { self.extend(missing) }
     }
 
+    /// See [`super::Wal::keep_reserve`].
+    pub(super) fn keep_reserve(&self) -> Result<()> {
+        let missing = || self.segments.lock().missing(0, self.reserve_bytes());
+        if missing().is_nothing() { Ok(()) } else { self.extend(missing) }
+    }
+
     /// Prepares segments until nothing is missing. On failure those that were prepared are removed
     /// again, but for what is kept: that comes first, and stays.
     fn extend(&self, missing: impl Fn() -> Missing) -> Result<()> {
@@ -270,7 +276,7 @@ impl Log {
             (file_number, segments.next_bytes(needed, size, &self.options))
         };
         let unused = std::mem::take(&mut self.segments.lock().unused);
-        segment::remove(&*self.host, &self.dir, &unused)?;
+        segment::remove(&*self.host, &self.dir, unused)?;
         let filled = segment::is_filled_for(needed);
         let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes, filled)?;
         let mut segments = self.segments.lock();
@@ -293,7 +299,7 @@ impl Log {
             discarded
         };
         // The caller has the failure that matters; a file that stays is removed at the next open.
-        let _ = segment::remove(&*self.host, &self.dir, &discarded);
+        let _ = segment::remove(&*self.host, &self.dir, discarded);
     }
 
     /// See [`super::Wal::wants_segment`].
@@ -326,7 +332,7 @@ impl Log {
         let _one_at_a_time = self.maintenance.lock();
         let kept = self.reserve_bytes();
         let removed = self.segments.lock().recycle(up_to, self.options.spares_max, kept);
-        segment::remove(&*self.host, &self.dir, &removed)
+        segment::remove(&*self.host, &self.dir, removed)
     }
 
     /// The live segments from the one that holds `from` on.
@@ -503,6 +509,36 @@ mod tests {
         for _ in 0..4 {
             wal.reserve(1000, Leaves::Nothing, &nothing).unwrap();
             commit(&wal, &[2; 1000]);
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_session_kept_makes_room_for_what_is_kept_now() {
+        if cfg!(miri) {
+            return;
+        }
+        let disk = SimDisk::new(3);
+        let wal = create_with(&disk, GROWING);
+        wal.reserve(100, Leaves::Reserve, &nothing).unwrap();
+        commit(&wal, &[1; 100]);
+        let position = wal.end();
+        drop(wal);
+        limit_space(&disk, 0);
+        for by_record in [true, false] {
+            let disk = disk.fork();
+            limit_space(&disk, 0);
+            let host = Arc::new(disk.clone());
+            let range = range(position, false);
+            let wal = Wal::open(host, dir(), ID, range, GROWING, &mut |_, _| Ok(())).unwrap();
+            // A record that adds finds no room; what is kept for those that remove must be there
+            // now, because others may fill the disk before the first of them comes.
+            match by_record {
+                true => assert!(wal.reserve(100, Leaves::Reserve, &nothing).unwrap_err().is_full()),
+                false => wal.keep_reserve().unwrap(),
+            }
+            limit_space(&disk, 0);
+            wal.reserve(100, Leaves::Nothing, &nothing).unwrap();
+            commit(&wal, &[2; 100]);
         }
     }
 
