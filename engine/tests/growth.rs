@@ -1,5 +1,5 @@
 //! Large files: more pages than one page of the space map describes, and more than a checkpoint
-//! frees at once.
+//! frees at once. And what has its space before they grow.
 
 use std::sync::Arc;
 
@@ -111,4 +111,26 @@ fn the_log_of_a_large_transaction_is_given_back() -> Result<()> {
     let db = open(&disk)?;
     assert_eq!(db.view(|txn| Ok(txn.bucket("b")?.len()))?, 12_001);
     assert_sound(&db)
+}
+
+/// What an earlier session kept for deletes is given up and made anew by the next one. A checkpoint
+/// that took its space from the disk in between would leave nothing for deletes.
+#[test]
+fn what_is_kept_for_deletes_is_there_before_a_checkpoint_takes_space() -> Result<()> {
+    let disk = disk();
+    let db = open(&disk)?;
+    db.update(|txn| txn.create_bucket("b")?.put("key", [7; 3000]))?;
+    let left = disk.fork();
+    disk.power_off();
+    drop(db);
+    let db = open(&left)?;
+    left.start_trace();
+    db.checkpoint()?;
+    let trace = left.take_trace().expect("started above");
+    let is_log = |path: &std::path::Path| path.parent().is_some_and(|dir| dir.ends_with("wal"));
+    let events = trace.events();
+    let kept = events.iter().position(|event| is_log(&event.path));
+    let taken = events.iter().position(|event| event.path.ends_with("data"));
+    assert!(kept.expect("a segment is prepared") < taken.expect("the data file is written"));
+    Ok(())
 }
