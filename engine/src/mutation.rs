@@ -22,6 +22,12 @@ pub enum Mutation {
     SegmentHeaderNotSynced,
     /// The name of a new segment is not made durable.
     SegmentNameNotSynced,
+    /// The file of a long record gets its name before its pieces are durable.
+    LongRecordNotSynced,
+    /// The end of a long record is written before the name of its segment is durable.
+    LongRecordNameNotSynced,
+    /// A recovery goes on behind a long record without its end.
+    LongRecordKept,
     /// A commit is acknowledged before its record is in the log.
     AcknowledgedBeforeSync,
     /// A segment that a recovery needs is put to use again.
@@ -71,10 +77,13 @@ pub enum Mutation {
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 25] = [
+    pub const ALL: [Mutation; 28] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
+        Mutation::LongRecordNotSynced,
+        Mutation::LongRecordNameNotSynced,
+        Mutation::LongRecordKept,
         Mutation::AcknowledgedBeforeSync,
         Mutation::LogRecycledEarly,
         Mutation::TornFrameAccepted,

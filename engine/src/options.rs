@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::limits::{
     ARENA_BYTES_RESERVED, MAP_BYTES_RESERVED, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX, PAGE_BYTES_MIN,
-    WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
+    WAL_PIECE_BYTES_MAX, WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
 };
 
 /// How to open a database. See [`Db::open`](crate::Db::open) for the defaults at work.
@@ -25,6 +25,7 @@ pub struct Options {
     pub(crate) checkpoint_interval: Duration,
     pub(crate) buffered_delay: Duration,
     pub(crate) wal_segment_bytes_max: u64,
+    pub(crate) wal_piece_bytes: usize,
     pub(crate) map_bytes: usize,
     pub(crate) arena_bytes: usize,
 }
@@ -43,6 +44,7 @@ impl Default for Options {
             checkpoint_interval: Duration::from_secs(60),
             buffered_delay: Duration::from_millis(10),
             wal_segment_bytes_max: 32 << 20,
+            wal_piece_bytes: WAL_PIECE_BYTES_MAX,
             map_bytes: MAP_BYTES_RESERVED,
             arena_bytes: ARENA_BYTES_RESERVED,
         }
@@ -137,6 +139,15 @@ impl Options {
     #[must_use]
     pub fn wal_segment_bytes_max(mut self, bytes: u64) -> Options {
         self.wal_segment_bytes_max = bytes;
+        self
+    }
+
+    /// How much of a transaction's log record waits in memory; what is more is written while the
+    /// transaction runs. For simulations, whose transactions are small.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn wal_piece_bytes(mut self, bytes: usize) -> Options {
+        self.wal_piece_bytes = bytes;
         self
     }
 

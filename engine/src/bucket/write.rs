@@ -106,6 +106,17 @@ impl<'txn> BucketMut<'txn> {
         self.txn()?.put_many(pairs)
     }
 
+    /// As [`delete`](BucketMut::delete) for many keys, in any order; tells how many had a value
+    /// that had not expired. They are sorted first, and the pages of several are fetched at once:
+    /// faster than single deletes where the bucket is larger than the processor's caches.
+    ///
+    /// # Errors
+    /// As [`put`](BucketMut::put). A key that cannot be is found before anything is changed; after
+    /// `IsABucket` some values may have been removed.
+    pub fn delete_many<K: AsRef<[u8]>>(&mut self, keys: &[K]) -> Result<u64> {
+        self.txn()?.delete_many(keys)
+    }
+
     /// Fills this bucket, which must be empty, from pairs in ascending order of their keys: bottom
     /// up, with full pages, and without the sort of [`put_many`](BucketMut::put_many). Returns the
     /// number of pairs.

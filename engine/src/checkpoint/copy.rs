@@ -8,13 +8,15 @@
 //! 1. Only pages taken from the space map for this checkpoint are written.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{PageId, PageRef};
+use crate::ids::{Epoch, PageId, PageRef};
 use crate::limits::{BUCKET_DEPTH_MAX, TREE_HEIGHT_MAX};
+use crate::page::header::Header;
 use crate::page::{BucketRecord, Reference, Target, overflow, references};
 use crate::pager::{Extent, SpaceMap};
 use crate::txn::{Root, Store};
 
-/// Writes are gathered up to this size.
+/// Writes are gathered up to this size, and synced as soon as there is so much: a commit that is
+/// flushed meanwhile waits for one of them, not for all that a checkpoint writes.
 const WRITE_BYTES: usize = 1 << 20;
 /// Deepest path through buckets nested in each other.
 const STACK_MAX: usize = TREE_HEIGHT_MAX * (BUCKET_DEPTH_MAX + 2);
@@ -26,8 +28,16 @@ const GROWTH_PAGES: std::ops::RangeInclusive<u32> = 16..=2048;
 pub(crate) struct Moved {
     /// By arena index; `NONE` for a page that was not copied.
     places: Vec<PageRef>,
-    /// First arena index and number of pages of everything that was copied.
-    pub(super) pages: Vec<(u32, u32)>,
+    /// Everything that was copied.
+    pub(super) originals: Vec<Original>,
+}
+
+/// Arena pages that were copied: the first one, how many, and when they were born.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Original {
+    pub(super) id: PageId,
+    pub(super) count: u32,
+    pub(super) born: Epoch,
 }
 
 impl Moved {
@@ -37,13 +47,14 @@ impl Moved {
         (id.is_arena() && !place.id.is_none()).then_some(*place)
     }
 
-    fn insert(&mut self, id: PageId, count: u32, place: PageRef) {
+    fn insert(&mut self, original: Original, place: PageRef) {
+        let id = original.id;
         let index = id.index() as usize;
         if self.places.len() <= index {
             self.places.resize(index + 1, PageRef::NONE);
         }
         self.places[index] = place;
-        self.pages.push((id.index(), count));
+        self.originals.push(original);
     }
 }
 
@@ -67,6 +78,8 @@ pub(super) struct Copier<'a> {
     /// Copies not written yet, for the pages from `buffer_page` on.
     buffer: Vec<u8>,
     buffer_page: u32,
+    /// Bytes written since the last sync.
+    unsynced: usize,
 }
 
 impl<'a> Copier<'a> {
@@ -79,6 +92,7 @@ impl<'a> Copier<'a> {
             room: Extent { start: 0, count: 0 },
             buffer: Vec::new(),
             buffer_page: 0,
+            unsynced: 0,
         }
     }
 
@@ -138,14 +152,16 @@ impl<'a> Copier<'a> {
     fn copy_page(&mut self, frame: &Frame) -> Result<()> {
         let page = self.take_page()?;
         let start = self.buffer.len();
-        self.buffer.extend_from_slice(self.store.memory.bytes(frame.page.id, 1));
+        let bytes = self.store.memory.bytes(frame.page.id, 1);
+        let original = Original { id: frame.page.id, count: 1, born: Header::read(bytes).born };
+        self.buffer.extend_from_slice(bytes);
         let copy = &mut self.buffer[start..];
         for reference in &frame.references {
             let place = self.moved.get(reference.page.id).expect("invariant: children come first");
             reference.patch(copy, place);
         }
         let crc = crc32fast::hash(copy);
-        self.moved.insert(frame.page.id, 1, PageRef { id: PageId(page), crc });
+        self.moved.insert(original, PageRef { id: PageId(page), crc });
         Ok(())
     }
 
@@ -156,7 +172,8 @@ impl<'a> Copier<'a> {
         let bytes = self.store.memory.bytes(run.id, count);
         self.write(extent.start, bytes)?;
         let place = PageRef { id: PageId(extent.start), crc: crc32fast::hash(bytes) };
-        self.moved.insert(run.id, count, place);
+        let original = Original { id: run.id, count, born: Header::read(bytes).born };
+        self.moved.insert(original, place);
         Ok(())
     }
 
@@ -223,14 +240,23 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn write(&self, page: u32, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, page: u32, bytes: &[u8]) -> Result<()> {
         let memory = &self.store.memory;
         let count = u32::try_from(bytes.len() / memory.page_bytes()).expect("invariant: a run");
         memory.forget(page, count);
-        let offset = u64::from(page) * memory.page_bytes() as u64;
-        memory
-            .file()
-            .write_at(bytes, offset)
-            .map_err(|e| super::failed_write("write", self.store, e))
+        let mut offset = u64::from(page) * memory.page_bytes() as u64;
+        for piece in bytes.chunks(WRITE_BYTES) {
+            memory
+                .file()
+                .write_at(piece, offset)
+                .map_err(|e| super::failed_write("write", self.store, e))?;
+            offset += piece.len() as u64;
+            self.unsynced += piece.len();
+            if self.unsynced >= WRITE_BYTES {
+                super::sync(self.store)?;
+                self.unsynced = 0;
+            }
+        }
+        Ok(())
     }
 }

@@ -35,7 +35,9 @@ use copy::Copier;
 const DROPPED_PAGES_FREED: u32 = 4096;
 /// So many bytes of log may be kept for the older meta page, however small the data file is.
 const LOG_BYTES_KEPT: u64 = 16 << 20;
-/// Arena memory that is kept for the next changes.
+/// Arena memory that is kept for the next changes, unless they come fast: then as much as was used,
+/// because to give it back and take it again costs a tenth of each put. The next checkpoint that
+/// comes for its age alone gives it back.
 const ARENA_BYTES_KEPT: usize = 32 << 20;
 
 /// A root that stays while it is written.
@@ -46,6 +48,8 @@ struct Seal {
     freed: Vec<Retired>,
     /// Bytes of records appended when it was sealed.
     appended_bytes: u64,
+    /// Bytes of the arena that are worth keeping.
+    arena_bytes_kept: usize,
 }
 
 /// Writes a checkpoint of the newest root. False when there was nothing to write. `closing` marks
@@ -98,7 +102,7 @@ fn run_once(store: &Arc<Store>, closing: bool, space_wanted: bool) -> Result<boo
     };
     store.readers.release(&seal.claim);
     let wrote = wrote.inspect_err(|error| note_failure(store, error))?;
-    store.trim_arena(ARENA_BYTES_KEPT);
+    store.trim_arena(seal.arena_bytes_kept);
     store.gauges.checkpointed_bytes.store(seal.appended_bytes, Ordering::Relaxed);
     if wrote {
         wal.recycle(file.older_log)?;
@@ -132,7 +136,11 @@ fn seal(store: &Arc<Store>) -> Result<Seal> {
         std::mem::take(&mut writer.freed).into_iter().partition(|page| page.freed <= root.epoch);
     writer.freed = later;
     let appended_bytes = store.gauges.appended_bytes.load(Ordering::Relaxed);
-    Ok(Seal { root, position, claim, freed, appended_bytes })
+    let used = writer.arena.used() as usize * store.memory.page_bytes();
+    let is_busy = store.log_bytes() >= store.options.checkpoint_log_bytes / 2
+        || used as u64 >= store.options.checkpoint_memory_bytes / 2;
+    let arena_bytes_kept = if is_busy { used.max(ARENA_BYTES_KEPT) } else { ARENA_BYTES_KEPT };
+    Ok(Seal { root, position, claim, freed, appended_bytes, arena_bytes_kept })
 }
 
 fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -> Result<()> {

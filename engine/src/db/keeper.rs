@@ -18,8 +18,6 @@ use std::sync::Arc;
 
 /// Writers wait for a checkpoint when the log since the last is so many times its trigger.
 const LOG_FACTOR: u64 = 4;
-/// A checkpoint is due when the log's files have grown by so many times its trigger.
-const PADDING_FACTOR: u64 = 8;
 /// A log of more segments than this is shortened when it is opened.
 const SEGMENTS_MAX: usize = 16;
 /// How often a waiting writer looks whether a failure stopped everything.
@@ -142,12 +140,12 @@ impl Drop for Keeper {
 
 /// True when a checkpoint is due: the log found no room, or by size. Each flush pads its frame to a
 /// block, so that small lone commits fill the log's files long before their records are as large as
-/// the trigger.
+/// the trigger. Half as much again is what the spare segments hold: so none has to be made anew.
 fn wants_checkpoint(store: &Store) -> bool {
     let trigger = store.options.checkpoint_log_bytes;
     store.gauges.log_is_full.load(Ordering::Relaxed)
         || store.log_bytes() >= trigger
-        || store.log_frame_bytes() >= trigger.saturating_mul(PADDING_FACTOR)
+        || store.log_frame_bytes() >= trigger.saturating_add(trigger / 2)
         || store.arena_bytes() >= store.options.checkpoint_memory_bytes
 }
 

@@ -4,7 +4,7 @@
 //! or not, so a second sync that succeeds proves nothing.
 
 use std::fs;
-use std::io::{self, Result};
+use std::io::{self, IoSlice, Result};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use super::{File, Host, Lock, OpenMode, Region};
 
@@ -154,9 +154,25 @@ impl File for RealFile {
     }
 
     fn write_durable_at(&self, buf: &[u8], offset: u64) -> Result<()> {
-        // Not one call with `RWF_DSYNC`: its tail was worse on a busy machine. See docs/design.md.
-        self.file.write_all_at(buf, offset)?;
-        self.file.sync_data()
+        // One call takes some 5 us less than two, of 90. See docs/design.md.
+        let (mut rest, mut offset) = (buf, offset);
+        while !rest.is_empty() {
+            let write =
+                || pwritev2(&self.file, &[IoSlice::new(rest)], offset, ReadWriteFlags::DSYNC);
+            match rustix::io::retry_on_intr(write) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    offset += written as u64;
+                }
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    self.file.write_all_at(rest, offset)?;
+                    return self.file.sync_data();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn allocate(&self, len: u64) -> Result<()> {
@@ -174,6 +190,13 @@ impl File for RealFile {
 
     fn set_len(&self, len: u64) -> Result<()> {
         self.file.set_len(len)
+    }
+
+    fn expect_sync(&self, offset: u64, len: u64) {
+        // On Linux this begins to write what is dirty, and drops what is clean already.
+        let advice =
+            || rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(len), Advice::DontNeed);
+        let _advice_only = advice();
     }
 
     fn sync(&self) -> Result<()> {

@@ -121,10 +121,11 @@ impl Arena {
     /// Joins adjoining free pages and gives the tail beyond `keep` pages back: the caller releases
     /// the memory of the returned range of pages.
     pub(crate) fn coalesce(&mut self, keep: u32) -> Option<(u32, u32)> {
-        let singles = std::mem::take(&mut self.singles);
-        self.runs.extend(singles.into_iter().map(|index| (index, 1)));
+        let mut free: Vec<(u32, u32)> = std::mem::take(&mut self.runs).into_iter().collect();
+        free.extend(self.singles.drain(..).map(|index| (index, 1)));
+        free.sort_unstable();
         let mut joined: Vec<(u32, u32)> = Vec::new();
-        for (&start, &count) in &self.runs {
+        for (start, count) in free {
             match joined.last_mut() {
                 Some((from, len)) if *from + *len == start => *len += count,
                 _ => joined.push((start, count)),

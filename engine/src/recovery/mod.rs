@@ -27,8 +27,8 @@ use crate::options::Options;
 use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
 use crate::sync::Mutex;
 use crate::txn::{
-    Clock, CommitQueue, FileState, Gauges, Lists, Published, Readers, Root, Signals, Store, Writer,
-    WriterSeat,
+    Clock, CommitQueue, FileState, Gauges, Lists, Published, Readers, Root, Signals, Stack, Store,
+    Writer, WriterSeat,
 };
 use crate::wal::{Position, ReplayRange, Sequence, Wal, WalOptions};
 use std::sync::Arc;
@@ -201,7 +201,11 @@ fn remove_unfinished(host: &Arc<dyn Host>, dir: &Path, has_log: bool) -> Result<
 }
 
 fn wal_options(options: &Options) -> WalOptions {
-    WalOptions { segment_bytes_max: options.wal_segment_bytes_max, ..WalOptions::default() }
+    WalOptions {
+        segment_bytes_max: options.wal_segment_bytes_max,
+        piece_bytes: options.wal_piece_bytes,
+        ..WalOptions::default()
+    }
 }
 
 fn check_shape(file: &dyn File, path: &Path, newest: &Meta, options: &Options) -> Result<()> {
@@ -251,6 +255,7 @@ fn assemble(
         group_floor: Epoch(0),
         record: Vec::new(),
         lists: Lists::default(),
+        stack: Stack::default(),
         closed: false,
     };
     let queue = CommitQueue { unpublished: VecDeque::new(), published: root, position: newest.log };

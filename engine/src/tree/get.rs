@@ -59,6 +59,31 @@ pub(crate) fn get_many<'a, P: Pages, K: AsRef<[u8]>>(
     Ok(())
 }
 
+/// Says that the leaves where these keys belong, `GET_MANY_WIDTH` at most, will soon be read: their
+/// cache misses overlap, where one key after the other would wait for its own.
+pub(crate) fn expect_leaves<'k, P: Pages>(
+    pages: &P,
+    root: PageRef,
+    keys: impl Iterator<Item = &'k [u8]> + Clone,
+) -> Result<()> {
+    let (bytes, root_level) = open_root(pages, root)?;
+    let mut at: [&[u8]; GET_MANY_WIDTH] = [bytes; GET_MANY_WIDTH];
+    for level in (0..root_level).rev() {
+        let mut children = [PageRef::NONE; GET_MANY_WIDTH];
+        for ((key, bytes), child) in keys.clone().zip(&at).zip(&mut children) {
+            let interior = Interior::new(bytes);
+            *child = interior.child(interior.search(key));
+            pages.expect(*child);
+        }
+        if level > 0 {
+            for (bytes, child) in at.iter_mut().zip(children).take_while(|at| !at.1.id.is_none()) {
+                *bytes = open(pages, child, level)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The leaf where `key` belongs.
 #[inline]
 fn leaf_for<'a, P: Pages>(pages: &'a P, root: Opened<'a>, key: &[u8]) -> Result<&'a [u8]> {

@@ -4,7 +4,7 @@
 //! 1. An error leaves the entry as it was.
 
 use super::pages::{PagesMut, Replaced, Tree};
-use super::path::{find, own};
+use super::path::{descend, own, place};
 use super::split::split_leaf;
 use crate::error::{Error, Result};
 use crate::ids::PageRef;
@@ -29,8 +29,10 @@ pub(crate) fn insert<P: PagesMut>(
     // A leaf can be too full to be split with the entry in it; then it is split without, and the
     // entry finds room in what is left. Twice is the most that takes.
     for _ in 0..3 {
-        let (mut path, place) = find(pages, tree.root, entry.key)?;
+        let mut path = descend(pages, tree.root, entry.key)?;
+        // The leaf is copied before it is searched: then it is in cache.
         own(pages, tree, &mut path)?;
+        let place = place(pages, &path, entry.key)?;
         let replaced = match place {
             Ok(index) => Some(Replaced::of(&Leaf::new(pages.page(path.leaf())?).entry(index))),
             Err(_) => None,

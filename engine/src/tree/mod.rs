@@ -38,7 +38,7 @@ mod page_store;
 pub(crate) use audit::{Seen, audit};
 pub(crate) use bulk::BulkBuilder;
 pub(crate) use cursor::Cursor;
-pub(crate) use get::{get, get_from, get_many};
+pub(crate) use get::{expect_leaves, get, get_from, get_many};
 pub(crate) use insert::insert;
 pub(crate) use pages::{Pages, PagesMut, Replaced, ReplacedPayload, Root, Tree};
 pub(crate) use path::{Opened, open_root};

@@ -80,12 +80,9 @@ fn not_at_level<P: Pages>(pages: &P, page: PageRef, bytes: &[u8], level: Option<
     pages.damaged(page, &expected, format!("kind {} level {}", header.kind, header.level))
 }
 
-/// The way to where `key` belongs, and the place within the leaf.
-pub(super) fn find<P: Pages>(
-    pages: &P,
-    root: PageRef,
-    key: &[u8],
-) -> Result<(Path, Result<usize, usize>)> {
+/// The way to where `key` belongs. The leaf itself is asked for and not yet looked at: whoever
+/// copies the pages above it first need not wait for it.
+pub(super) fn descend<P: Pages>(pages: &P, root: PageRef, key: &[u8]) -> Result<Path> {
     let (mut bytes, root_level) = open_root(pages, root)?;
     let mut path = Path {
         steps: [Step::NONE; TREE_HEIGHT_MAX],
@@ -101,10 +98,18 @@ pub(super) fn find<P: Pages>(
         path.is_leftmost &= index == 0;
         path.is_rightmost &= index == interior.count();
         page = interior.child(index);
-        bytes = open(pages, page, level)?;
+        pages.expect(page);
+        if level > 0 {
+            bytes = open(pages, page, level)?;
+        }
     }
     path.steps[path.depth] = Step { page, index: 0 };
-    Ok((path, Leaf::new(bytes).search(key)))
+    Ok(path)
+}
+
+/// The place of `key` within the leaf at the end of its path: where it is, or would be.
+pub(super) fn place<P: Pages>(pages: &P, path: &Path, key: &[u8]) -> Result<Result<usize, usize>> {
+    Ok(Leaf::new(open(pages, path.leaf(), 0)?).search(key))
 }
 
 /// Makes every page of the path owned, copying those that are not.
@@ -116,6 +121,9 @@ pub(super) fn own<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &mut Path) 
         let page = path.steps[depth].page;
         if pages.is_owned(page.id) {
             continue;
+        }
+        if depth == path.depth {
+            open(pages, page, 0)?;
         }
         let copy = PageRef::unsealed(pages.copy_page(page)?);
         match depth.checked_sub(1) {

@@ -8,7 +8,7 @@
 //! 3. An error leaves a whole tree, with or without the entry.
 
 use super::pages::{PagesMut, Replaced, Tree};
-use super::path::{Path, find, open, open_root, own};
+use super::path::{Path, descend, open, open_root, own, place};
 use crate::error::Result;
 use crate::ids::{Epoch, PageRef};
 use crate::page::{Interior, InteriorBuilder, InteriorMut, Leaf, LeafBuilder, LeafMut};
@@ -22,8 +22,8 @@ pub(crate) fn remove<P: PagesMut>(
     if tree.root.id.is_none() {
         return Ok(None);
     }
-    let (mut path, place) = find(pages, tree.root, key)?;
-    let Ok(index) = place else {
+    let mut path = descend(pages, tree.root, key)?;
+    let Ok(index) = place(pages, &path, key)? else {
         return Ok(None);
     };
     own(pages, tree, &mut path)?;

@@ -12,10 +12,10 @@ use std::task::{Context, Poll};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TxnId;
 use crate::mutation::{self, Mutation};
-use crate::wal::{Leaves, Sequence};
+use crate::wal::{Leaves, LongRecord, Sequence};
 use std::sync::Arc;
 
-use super::operation::RecordWriter;
+use super::operation::{Finished, LongRecords, RecordWriter};
 use super::root::Root;
 use super::store::Store;
 use super::write::{Durability, WriteTxn};
@@ -111,6 +111,20 @@ impl Store {
         }
     }
 
+    /// Makes sure that a record of so many bytes has room in the log.
+    fn reserve_log(&self, bytes: usize, only_removes: bool) -> Result<()> {
+        let wal = self.wal()?;
+        let publish = |durable, end| self.publish(durable, end);
+        let reserved = match wal.reserve(bytes, Leaves::Reserve, &publish) {
+            // What is kept is for this, and only when there is no other room.
+            Err(error) if error.is_full() && only_removes => {
+                wal.reserve(bytes, Leaves::Nothing, &publish)
+            }
+            reserved => reserved,
+        };
+        reserved.map_err(|error| self.note_log_failure(error))
+    }
+
     /// A failed log stops all writing.
     pub(super) fn note_log_failure(&self, error: Error) -> Error {
         match error.kind() {
@@ -120,6 +134,17 @@ impl Store {
             _ => {}
         }
         error
+    }
+}
+
+impl LongRecords for Store {
+    fn begin_long(&self) -> Result<LongRecord> {
+        let publish = |durable, end| self.publish(durable, end);
+        self.wal()?.begin_long(&publish).map_err(|error| self.note_log_failure(error))
+    }
+
+    fn end_long(&self, record: &mut LongRecord, last_piece: Vec<u8>) -> Result<()> {
+        self.wal()?.end_long(record, last_piece)
     }
 }
 
@@ -175,32 +200,30 @@ impl WriteTxn {
     fn append_record(&mut self, record: RecordWriter, root: Root) -> Result<Sequence> {
         let store = Arc::clone(self.store());
         store.check_poison()?;
-        let wal = store.wal()?;
         let only_removes = record.only_removes();
-        let mut bytes = record.finish(self.id, self.time_ms);
-        let len = bytes.len();
-        let publish = |durable, end| store.publish(durable, end);
-        let reserved = match wal.reserve(len, Leaves::Reserve, &publish) {
-            // What is kept is for this, and only when there is no other room.
-            Err(error) if error.is_full() && only_removes => {
-                wal.reserve(len, Leaves::Nothing, &publish)
-            }
-            reserved => reserved,
-        };
-        reserved.map_err(|error| store.note_log_failure(error))?;
+        let record = record.finish(&*store).map_err(|error| store.note_log_failure(error))?;
+        if let Finished::Whole(bytes) = &record {
+            store.reserve_log(bytes.len(), only_removes)?;
+        }
         let expected = Sequence(self.pages.writer.sequence.0 + 1);
         // Queued first: once it is appended, another thread may flush and publish it at any time.
         store.queue.lock().unpublished.push_back((expected, root));
-        let appended = match wal.append_joining(&mut bytes) {
-            Ok(appended) => appended,
-            Err(error) => {
-                store.queue.lock().unpublished.pop_back();
-                return Err(store.note_log_failure(error));
+        let wal = store.wal()?;
+        let (len, appended) = match record {
+            Finished::Whole(mut bytes) => {
+                let len = bytes.len() as u64;
+                let appended = wal.append_joining(&mut bytes);
+                self.pages.writer.record = bytes;
+                (len, appended)
             }
+            Finished::Long(long) => (long.record_bytes(), wal.append_long(long)),
         };
+        let appended = appended.map_err(|error| {
+            store.queue.lock().unpublished.pop_back();
+            store.note_log_failure(error)
+        })?;
         assert_eq!(appended.sequence, expected, "the log counts records as the writer does");
-        store.gauges.appended_bytes.fetch_add(len as u64, Ordering::Relaxed);
-        self.pages.writer.record = bytes;
+        store.gauges.appended_bytes.fetch_add(len, Ordering::Relaxed);
         self.advance(root, appended.joined);
         Ok(expected)
     }

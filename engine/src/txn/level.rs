@@ -20,6 +20,43 @@ pub(crate) struct Level {
     pub(super) dirty: bool,
 }
 
+/// Memory of a transaction's open buckets, for the next transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Stack {
+    levels: Vec<Level>,
+    logged: Vec<u64>,
+    names: Vec<Vec<u8>>,
+}
+
+/// Names that are kept for their memory, and how long they may be.
+const NAMES_KEPT: usize = 4;
+const NAME_BYTES_KEPT: usize = 256;
+
+impl Stack {
+    /// The memory, emptied: levels, serials of levels, names.
+    pub(super) fn take(&mut self) -> (Vec<Level>, Vec<u64>, Vec<Vec<u8>>) {
+        let Stack { levels, logged, names } = std::mem::take(self);
+        (levels, logged, names)
+    }
+
+    /// Keeps the memory of a transaction that has ended.
+    pub(super) fn keep(
+        &mut self,
+        mut levels: Vec<Level>,
+        mut logged: Vec<u64>,
+        mut names: Vec<Vec<u8>>,
+    ) {
+        levels.clear();
+        logged.clear();
+        names.truncate(NAMES_KEPT);
+        names.iter_mut().for_each(|name| {
+            name.clear();
+            name.shrink_to(NAME_BYTES_KEPT);
+        });
+        *self = Stack { levels, logged, names };
+    }
+}
+
 impl Level {
     /// A level that belongs to a root rather than to a parent's entry.
     pub(crate) fn of_root(record: &BucketRecord) -> Level {

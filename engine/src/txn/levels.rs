@@ -19,6 +19,7 @@ use crate::tree::{self, Pages, PagesMut, Replaced, ReplacedPayload, Tree};
 use super::level::Level;
 use super::operation::Operation;
 use super::sorted::Sorted;
+use super::store::Store;
 use super::write::WriteTxn;
 
 impl WriteTxn {
@@ -63,7 +64,9 @@ impl WriteTxn {
             level.tree.root = self.note_failure(expanded)?;
             level.expanded = true;
         }
-        level.name = name.to_vec();
+        level.name = self.names.pop().unwrap_or_default();
+        level.name.clear();
+        level.name.extend_from_slice(name);
         level.expires_at = expires_at;
         self.serials += 1;
         level.serial = self.serials;
@@ -84,11 +87,12 @@ impl WriteTxn {
     pub(crate) fn leave(&mut self) -> Result<()> {
         let level = self.levels.pop().expect("invariant: a bucket is open");
         assert!(!self.levels.is_empty(), "the root level is never left");
-        let closed = self.close(level);
+        let closed = self.close(&level);
+        self.names.push(level.name);
         self.note_failure(closed)
     }
 
-    fn close(&mut self, level: Level) -> Result<()> {
+    fn close(&mut self, level: &Level) -> Result<()> {
         let root = level.tree.root;
         if !level.dirty {
             // Nothing was written: the parent still has the image that this page was made of.
@@ -137,8 +141,7 @@ impl WriteTxn {
         }
         let record = BucketRecord::EMPTY.encode();
         self.insert(&Entry { key: name, payload: Payload::Bucket(&record), expires_at: 0 })?;
-        self.log(Operation::Create { name });
-        Ok(())
+        self.log(Operation::Create { name })
     }
 
     /// Drops a bucket of the innermost one with all it holds: detached now, freed in steps.
@@ -153,8 +156,7 @@ impl WriteTxn {
             let detached = self.detach(&record);
             self.note_failure(detached)?;
         }
-        self.log(Operation::Drop { name });
-        Ok(())
+        self.log(Operation::Drop { name })
     }
 
     /// Writes a value in the innermost bucket; `expires_at` 0 means for good.
@@ -179,8 +181,7 @@ impl WriteTxn {
             Some((ReplacedPayload::Overflow { run, len }, _)) => self.retire_run(run, len)?,
             Some((ReplacedPayload::Value { .. }, _)) | None => {}
         }
-        self.log(Operation::Put { key, value, expires_at });
-        Ok(())
+        self.log(Operation::Put { key, value, expires_at })
     }
 
     /// Removes a value of the innermost bucket; tells whether one was visible.
@@ -195,7 +196,7 @@ impl WriteTxn {
             ReplacedPayload::Overflow { run, len } => self.retire_run(run, len)?,
             ReplacedPayload::Value { .. } => {}
         }
-        self.log(Operation::Delete { key });
+        self.log(Operation::Delete { key })?;
         Ok(expires_at == 0 || expires_at > self.time_ms)
     }
 
@@ -214,8 +215,7 @@ impl WriteTxn {
         let level = self.levels.last_mut().expect("invariant: the root level is always open");
         level.sequence = number;
         level.dirty = true;
-        self.log(Operation::Sequence { number });
-        Ok(())
+        self.log(Operation::Sequence { number })
     }
 
     /// Writes many values in the innermost bucket, in the order of their keys; of those with one
@@ -232,7 +232,44 @@ impl WriteTxn {
         if self.level().tree.entries == 0 {
             return self.build(&mut sorted).map(|_| ());
         }
-        sorted.try_for_each(|(key, value)| self.put(key, value, 0))
+        loop {
+            let count = self.expect_ahead(&mut sorted)?;
+            if count == 0 {
+                return Ok(());
+            }
+            sorted.by_ref().take(count).try_for_each(|(key, value)| self.put(key, value, 0))?;
+        }
+    }
+
+    /// Removes many values of the innermost bucket; tells how many were visible.
+    pub(crate) fn delete_many<K: AsRef<[u8]>>(&mut self, keys: &[K]) -> Result<u64> {
+        for key in keys {
+            self.check_key("key", key.as_ref())?;
+        }
+        let pairs: Vec<(&[u8], [u8; 0])> = keys.iter().map(|key| (key.as_ref(), [])).collect();
+        let (mut sorted, mut deleted) = (Sorted::new(&pairs), 0);
+        loop {
+            let count = self.expect_ahead(&mut sorted)?;
+            if count == 0 {
+                return Ok(deleted);
+            }
+            for (key, _) in sorted.by_ref().take(count) {
+                deleted += u64::from(self.delete(key)?);
+            }
+        }
+    }
+
+    /// Has the leaves of the next pairs fetched; tells how many pairs.
+    fn expect_ahead<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        sorted: &mut Sorted<'_, K, V>,
+    ) -> Result<usize> {
+        let keys = sorted.keys_ahead();
+        let root = self.level().tree.root;
+        if !root.id.is_none() {
+            tree::expect_leaves(&self.pages, root, keys.clone())?;
+        }
+        Ok(keys.count())
     }
 
     /// Fills the innermost bucket, which must be empty, from ascending pairs: bottom up, with full
@@ -266,7 +303,7 @@ impl WriteTxn {
             let fits = inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes());
             let payload = if fits { inline.payload } else { self.write_run(value)? };
             builder.push(&mut self.pages, &Entry { key, payload, expires_at: 0 })?;
-            self.log(Operation::Put { key, value, expires_at: 0 });
+            self.log(Operation::Put { key, value, expires_at: 0 })?;
         }
         builder.finish(&mut self.pages)
     }
@@ -337,19 +374,25 @@ impl WriteTxn {
     }
 
     /// Notes an operation for the log, after the steps from the bucket of the last one.
-    fn log(&mut self, operation: Operation<'_>) {
-        let Some(record) = &mut self.record else { return };
+    fn log(&mut self, operation: Operation<'_>) -> Result<()> {
+        let Some(record) = &mut self.record else { return Ok(()) };
+        let store: &Store = self.pages.writer.store();
         let open = &self.levels[1..];
-        let same = self.logged.iter().zip(open).take_while(|(a, b)| **a == b.serial).count();
-        if self.logged.len() > same {
-            record.push(Operation::Leave { levels: (self.logged.len() - same) as u64 });
-            self.logged.truncate(same);
+        let logged = &mut self.logged;
+        let same = logged.iter().zip(open).take_while(|(a, b)| **a == b.serial).count();
+        let mut push = |operation| record.push(operation, store);
+        let mut noted = Ok(());
+        if logged.len() > same {
+            noted = push(Operation::Leave { levels: (logged.len() - same) as u64 });
+            logged.truncate(same);
         }
         for level in &open[same..] {
-            record.push(Operation::Enter { name: &level.name });
-            self.logged.push(level.serial);
+            noted = noted.and_then(|()| push(Operation::Enter { name: &level.name }));
+            logged.push(level.serial);
         }
-        record.push(operation);
+        let noted = noted.and_then(|()| push(operation));
+        let noted = noted.map_err(|error| store.note_log_failure(error));
+        self.note_failure(noted)
     }
 }
 

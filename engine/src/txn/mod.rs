@@ -21,6 +21,7 @@ mod store;
 mod write;
 
 pub use commit::Commit;
+pub(crate) use level::Stack;
 pub(crate) use operation::{Operation, RecordReader};
 pub use read::ReadTxn;
 pub(crate) use read::{Pin, View};

@@ -19,12 +19,16 @@
 //!
 //! Never interprets names or keys. Bytes that do not decode are an error that says where.
 
+use crate::error::Result;
 use crate::ids::TxnId;
 use crate::io::prefer_large_pages;
 use crate::limits::COUNTER_MAX;
+use crate::wal::LongRecord;
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 17;
+/// A kind, an expiry and a length of ten bytes.
+const HEAD_BYTES_MAX: usize = 1 + 8 + 10;
 /// Memory of a record that is kept for the next one.
 const MEMORY_KEPT: usize = 1 << 20;
 
@@ -47,26 +51,53 @@ pub(crate) enum Operation<'a> {
     Sequence { number: u64 },
 }
 
+/// Where a record goes that becomes too long to wait in memory.
+pub(super) trait LongRecords {
+    /// Begins to write one.
+    fn begin_long(&self) -> Result<LongRecord>;
+    /// Takes the last piece of one.
+    fn end_long(&self, record: &mut LongRecord, last_piece: Vec<u8>) -> Result<()>;
+}
+
 /// Collects the operations of one transaction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RecordWriter {
+    /// What was not written yet: the whole record, or the rest of a long one.
     bytes: Vec<u8>,
+    /// A record longer than this is a long one.
+    piece_bytes: usize,
+    long: Option<LongRecord>,
     /// True once an operation was added that does not remove something.
     adds: bool,
 }
 
+/// A record with all its operations.
+#[derive(Debug)]
+pub(super) enum Finished {
+    Whole(Vec<u8>),
+    Long(LongRecord),
+}
+
 impl RecordWriter {
     /// An empty record in the memory of an earlier one; what a large one needed is given back.
-    pub(crate) fn new(mut memory: Vec<u8>) -> RecordWriter {
+    pub(super) fn new(
+        mut memory: Vec<u8>,
+        piece_bytes: usize,
+        txn: TxnId,
+        time_ms: u64,
+    ) -> RecordWriter {
         memory.clear();
         memory.shrink_to(MEMORY_KEPT);
-        memory.resize(HEADER_BYTES, 0);
-        RecordWriter { bytes: memory, adds: false }
+        memory.push(VERSION);
+        memory.extend_from_slice(&txn.0.to_le_bytes());
+        memory.extend_from_slice(&time_ms.to_le_bytes());
+        let piece_bytes = piece_bytes.max(memory.len());
+        RecordWriter { bytes: memory, piece_bytes, long: None, adds: false }
     }
 
     /// True when no operation was added.
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.len() == HEADER_BYTES
+        self.bytes.len() == HEADER_BYTES && self.long.is_none()
     }
 
     /// True when all operations remove something.
@@ -74,50 +105,72 @@ impl RecordWriter {
         !self.adds
     }
 
-    /// Adds an operation.
-    pub(crate) fn push(&mut self, operation: Operation<'_>) {
+    /// Adds an operation. An error leaves part of it behind: the record is then of no use.
+    pub(super) fn push(&mut self, operation: Operation<'_>, log: &dyn LongRecords) -> Result<()> {
+        use Operation::{Create, Delete, Drop, Enter, Leave, Put, Sequence};
+        self.adds |= matches!(operation, Put { .. } | Create { .. } | Sequence { .. });
+        let head = &mut Head::default();
+        match operation {
+            Enter { name } => self.write(head.byte(1).number(name.len() as u64), name, log),
+            Leave { levels } => self.write(head.byte(2).number(levels), &[], log),
+            Put { key, value, expires_at } => {
+                let kind = if expires_at == 0 { 3 } else { 4 };
+                self.write(head.byte(kind).number(key.len() as u64), key, log)?;
+                let head = &mut Head::default();
+                let head = if expires_at == 0 { head } else { head.word(expires_at) };
+                self.write(head.number(value.len() as u64), value, log)
+            }
+            Delete { key } => self.write(head.byte(5).number(key.len() as u64), key, log),
+            Create { name } => self.write(head.byte(6).number(name.len() as u64), name, log),
+            Drop { name } => self.write(head.byte(7).number(name.len() as u64), name, log),
+            Sequence { number } => self.write(head.byte(8).number(number), &[], log),
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, head: &Head, content: &[u8], log: &dyn LongRecords) -> Result<()> {
+        let head = &head.bytes[..head.len];
+        if head.len() + content.len() > self.piece_bytes - self.bytes.len() {
+            self.write_pieces(head, log)?;
+            return self.write_pieces(content, log);
+        }
         let capacity = self.bytes.capacity();
-        self.write(operation);
+        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(content);
         if self.bytes.capacity() > capacity.max(MEMORY_KEPT) {
             prefer_large_pages(&self.bytes);
         }
+        Ok(())
     }
 
-    fn write(&mut self, operation: Operation<'_>) {
-        use Operation::{Create, Put, Sequence};
-        self.adds |= matches!(operation, Put { .. } | Create { .. } | Sequence { .. });
-        let bytes = &mut self.bytes;
-        match operation {
-            Operation::Enter { name } => put_named(bytes, 1, name),
-            Operation::Leave { levels } => {
-                bytes.push(2);
-                put_number(bytes, levels);
+    /// Adds bytes that may not fit into the present piece. A piece is written when more follows,
+    /// so that the last one is never empty.
+    #[cold]
+    fn write_pieces(&mut self, content: &[u8], log: &dyn LongRecords) -> Result<()> {
+        let mut content = content;
+        loop {
+            let room = self.piece_bytes - self.bytes.len();
+            if content.len() <= room {
+                self.bytes.extend_from_slice(content);
+                return Ok(());
             }
-            Operation::Put { key, value, expires_at: 0 } => {
-                put_named(bytes, 3, key);
-                put_bytes(bytes, value);
-            }
-            Operation::Put { key, value, expires_at } => {
-                put_named(bytes, 4, key);
-                bytes.extend_from_slice(&expires_at.to_le_bytes());
-                put_bytes(bytes, value);
-            }
-            Operation::Delete { key } => put_named(bytes, 5, key),
-            Operation::Create { name } => put_named(bytes, 6, name),
-            Operation::Drop { name } => put_named(bytes, 7, name),
-            Operation::Sequence { number } => {
-                bytes.push(8);
-                put_number(bytes, number);
-            }
+            let (now, later) = content.split_at(room);
+            self.bytes.extend_from_slice(now);
+            let long = match &mut self.long {
+                Some(long) => long,
+                None => self.long.insert(log.begin_long()?),
+            };
+            long.write(&self.bytes)?;
+            self.bytes.clear();
+            content = later;
         }
     }
 
-    /// The finished record.
-    pub(crate) fn finish(mut self, txn: TxnId, time_ms: u64) -> Vec<u8> {
-        self.bytes[0] = VERSION;
-        self.bytes[1..9].copy_from_slice(&txn.0.to_le_bytes());
-        self.bytes[9..17].copy_from_slice(&time_ms.to_le_bytes());
-        self.bytes
+    /// The finished record. Fails with `Full` when there is no room for the last piece.
+    pub(super) fn finish(self, log: &dyn LongRecords) -> Result<Finished> {
+        let Some(mut long) = self.long else { return Ok(Finished::Whole(self.bytes)) };
+        log.end_long(&mut long, self.bytes)?;
+        Ok(Finished::Long(long))
     }
 
     /// The memory, for the next transaction.
@@ -126,23 +179,45 @@ impl RecordWriter {
     }
 }
 
-fn put_named(bytes: &mut Vec<u8>, kind: u8, name: &[u8]) {
-    bytes.push(kind);
-    put_bytes(bytes, name);
+/// What stands in front of a name, key or value: a kind, an expiry, a length.
+struct Head {
+    bytes: [u8; HEAD_BYTES_MAX],
+    len: usize,
 }
 
-fn put_bytes(bytes: &mut Vec<u8>, content: &[u8]) {
-    put_number(bytes, content.len() as u64);
-    bytes.extend_from_slice(content);
-}
-
-fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(u8::try_from(number & 0x7f).expect("invariant: 7 bits") | 0x80);
-        number >>= 7;
+impl Default for Head {
+    #[inline]
+    fn default() -> Head {
+        Head { bytes: [0; HEAD_BYTES_MAX], len: 0 }
     }
-    bytes.push(u8::try_from(number).expect("invariant: 7 bits"));
 }
+
+impl Head {
+    #[inline]
+    fn byte(&mut self, byte: u8) -> &mut Head {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+        self
+    }
+
+    fn word(&mut self, word: u64) -> &mut Head {
+        self.bytes[self.len..self.len + 8].copy_from_slice(&word.to_le_bytes());
+        self.len += 8;
+        self
+    }
+
+    #[inline]
+    fn number(&mut self, mut number: u64) -> &mut Head {
+        while number >= 0x80 {
+            self.byte((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        self.byte(number as u8)
+    }
+}
+
+/// What was decoded, or what was expected and what was found.
+type Decoded<T> = std::result::Result<T, String>;
 
 /// A record of the log, and an iterator over its operations.
 #[derive(Debug)]
@@ -157,7 +232,7 @@ pub(crate) struct RecordReader<'a> {
 
 impl<'a> RecordReader<'a> {
     /// Reads the header of a record. `Err` says what was expected and what was found.
-    pub(crate) fn new(bytes: &'a [u8]) -> Result<RecordReader<'a>, String> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Decoded<RecordReader<'a>> {
         let mut reader = RecordReader { txn: TxnId(0), time_ms: 0, bytes, at: 0 };
         let version = reader.byte()?;
         if version != VERSION {
@@ -175,7 +250,7 @@ impl<'a> RecordReader<'a> {
     }
 
     /// The next operation, or `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<Operation<'a>>, String> {
+    pub(crate) fn next(&mut self) -> Decoded<Option<Operation<'a>>> {
         if self.at == self.bytes.len() {
             return Ok(None);
         }
@@ -197,25 +272,25 @@ impl<'a> RecordReader<'a> {
         Ok(Some(operation))
     }
 
-    fn byte(&mut self) -> Result<u8, String> {
+    fn byte(&mut self) -> Decoded<u8> {
         let byte = self.bytes.get(self.at).ok_or_else(|| self.too_short(1))?;
         self.at += 1;
         Ok(*byte)
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
+    fn take(&mut self, count: usize) -> Decoded<&'a [u8]> {
         let end = self.at.checked_add(count).ok_or_else(|| self.too_short(count))?;
         let content = self.bytes.get(self.at..end).ok_or_else(|| self.too_short(count))?;
         self.at = end;
         Ok(content)
     }
 
-    fn u64(&mut self) -> Result<u64, String> {
+    fn u64(&mut self) -> Decoded<u64> {
         let bytes = self.take(8)?;
         Ok(u64::from_le_bytes(bytes.try_into().expect("invariant: 8 bytes")))
     }
 
-    fn number(&mut self) -> Result<u64, String> {
+    fn number(&mut self) -> Decoded<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -231,7 +306,7 @@ impl<'a> RecordReader<'a> {
         Err(format!("expected a number below 2^64 at byte {}, found a larger one", self.at))
     }
 
-    fn content(&mut self) -> Result<&'a [u8], String> {
+    fn content(&mut self) -> Decoded<&'a [u8]> {
         let count = self.number()?;
         let count = usize::try_from(count).map_err(|_| self.too_short(usize::MAX))?;
         self.take(count)
@@ -261,11 +336,37 @@ mod tests {
         ]
     }
 
+    /// No record of these tests is long.
+    struct Nowhere;
+
+    impl LongRecords for Nowhere {
+        fn begin_long(&self) -> Result<LongRecord> {
+            unreachable!("a short record")
+        }
+
+        fn end_long(&self, _: &mut LongRecord, _: Vec<u8>) -> Result<()> {
+            unreachable!("a short record")
+        }
+    }
+
+    fn new(txn: u64, time_ms: u64) -> RecordWriter {
+        RecordWriter::new(Vec::new(), 1 << 20, TxnId(txn), time_ms)
+    }
+
+    fn finish(writer: RecordWriter) -> Vec<u8> {
+        match writer.finish(&Nowhere).unwrap() {
+            Finished::Whole(bytes) => bytes,
+            Finished::Long(long) => panic!("expected a short record, found {long:?}"),
+        }
+    }
+
     fn record() -> Vec<u8> {
-        let mut writer = RecordWriter::new(Vec::new());
+        let mut writer = new(77, 1234);
         assert!(writer.is_empty());
-        operations().into_iter().for_each(|operation| writer.push(operation));
-        writer.finish(TxnId(77), 1234)
+        for operation in operations() {
+            writer.push(operation, &Nowhere).unwrap();
+        }
+        finish(writer)
     }
 
     #[test]
@@ -295,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_transaction_that_cannot_be_counted_up_is_refused() {
-        let record = |txn| RecordWriter::new(Vec::new()).finish(TxnId(txn), 0);
+        let record = |txn| finish(new(txn, 0));
         assert!(RecordReader::new(&record(COUNTER_MAX - 1)).is_ok());
         assert!(RecordReader::new(&record(COUNTER_MAX)).is_err());
         assert!(RecordReader::new(&record(u64::MAX)).is_err());
@@ -303,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_number_beyond_64_bits_is_refused() {
-        let mut bytes = RecordWriter::new(Vec::new()).finish(TxnId(1), 0);
+        let mut bytes = finish(new(1, 0));
         bytes.push(8);
         bytes.extend([0xff; 10]);
         let mut reader = RecordReader::new(&bytes).unwrap();

@@ -85,8 +85,7 @@ impl TxnPages {
     }
 
     /// Retires an arena page whose content goes on living in the file.
-    pub(crate) fn retire_moved(&mut self, id: PageId, count: u32) {
-        let born = self.born(id);
+    pub(crate) fn retire_moved(&mut self, id: PageId, count: u32, born: Epoch) {
         self.retire_earlier(id, count, born);
     }
 
@@ -117,6 +116,11 @@ impl Pages for TxnPages {
     #[inline]
     fn page(&self, page: PageRef) -> Result<&[u8]> {
         self.memory().page(page)
+    }
+
+    #[inline]
+    fn expect(&self, page: PageRef) {
+        self.memory().expect(page);
     }
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {

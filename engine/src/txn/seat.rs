@@ -12,6 +12,7 @@ use crate::pager::{Arena, Retired};
 use crate::sync::{Condvar, Mutex};
 use crate::wal::Sequence;
 
+use super::level::Stack;
 use super::root::Root;
 
 /// Looks at a taken seat before a thread goes to sleep: a small transaction takes some
@@ -43,9 +44,10 @@ pub(crate) struct Writer {
     pub(crate) sequence: Sequence,
     /// The last epoch before those of the flush group that this record is in.
     pub(crate) group_floor: Epoch,
-    /// Memory for the next transaction's record, and for its lists of pages.
+    /// Memory for the next transaction: its record, its lists of pages, its open buckets.
     pub(crate) record: Vec<u8>,
     pub(crate) lists: Lists,
+    pub(crate) stack: Stack,
     /// Set when the database is closed: what is appended after the last checkpoint, which says
     /// that the log ends there, would be lost.
     pub(crate) closed: bool,

@@ -4,10 +4,11 @@
 //! 1. Every key of the list comes once, with its last value there.
 
 use crate::io::prefetch_slice;
+use crate::limits::GET_MANY_WIDTH;
 
 /// Pairs that are looked up before the first of them is given: each look is a cache miss or two,
 /// and together they take hardly longer than one.
-const AHEAD: usize = 16;
+const AHEAD: usize = GET_MANY_WIDTH;
 /// Cache lines of a value that are asked for ahead.
 const VALUE_LINES: usize = 3;
 
@@ -49,6 +50,16 @@ impl<'a, K: AsRef<[u8]>, V: AsRef<[u8]>> Sorted<'a, K, V> {
             prefetch_slice(ahead.0, 1);
             prefetch_slice(ahead.1, VALUE_LINES);
         }
+    }
+
+    /// The keys that were looked up and not yet given; when there are none, the next ones.
+    pub(super) fn keys_ahead(
+        &mut self,
+    ) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a, '_, K, V> {
+        if self.given == self.count {
+            self.look_ahead();
+        }
+        self.ahead[self.given..self.count].iter().map(|pair| pair.0)
     }
 
     /// True when the pair at this place of the order has the same key as the one behind it.

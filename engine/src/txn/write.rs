@@ -50,6 +50,8 @@ pub struct WriteTxn {
     pub(super) record: Option<RecordWriter>,
     /// Serials of the levels that the log believes to be in.
     pub(super) logged: Vec<u64>,
+    /// Names of buckets that were left, for their memory.
+    pub(super) names: Vec<Vec<u8>>,
     pub(super) serials: u64,
     pub(crate) id: TxnId,
     /// The transaction's clock, milliseconds since 1970.
@@ -67,29 +69,32 @@ pub struct WriteTxn {
 impl WriteTxn {
     /// Waits for the writer lock and begins.
     pub(crate) fn begin(store: &Arc<Store>) -> Result<WriteTxn> {
-        store.wal()?;
+        let piece_bytes = store.wal()?.piece_bytes();
         let mut txn = WriteTxn::begin_unlogged(store)?;
         if txn.pages.writer.closed {
             return Err(Error::from(ErrorKind::Closed { path: store.dir.clone() }));
         }
-        let memory = std::mem::take(&mut txn.pages.writer.record);
-        txn.record = Some(RecordWriter::new(memory));
         txn.id = txn.id.next();
+        let memory = std::mem::take(&mut txn.pages.writer.record);
+        txn.record = Some(RecordWriter::new(memory, piece_bytes, txn.id, txn.time_ms));
         Ok(txn)
     }
 
     /// Begins a transaction that leaves the log and the transaction number alone.
     pub(crate) fn begin_unlogged(store: &Arc<Store>) -> Result<WriteTxn> {
-        let pages = TxnPages::new(store);
+        let mut pages = TxnPages::new(store);
         store.check_poison()?;
         let tip = pages.writer.tip;
         let time_ms = store.now_ms().max(1);
+        let (mut levels, logged, names) = pages.writer.stack.take();
+        levels.push(Level::of_root(&tip.buckets));
         Ok(WriteTxn {
-            levels: vec![Level::of_root(&tip.buckets)],
+            levels,
             system: Level::of_root(&tip.system),
             pages,
             record: None,
-            logged: Vec::new(),
+            logged,
+            names,
             serials: 0,
             id: tip.txn,
             time_ms,
@@ -188,6 +193,8 @@ impl Drop for WriteTxn {
         if let Some(record) = self.record.take() {
             self.pages.writer.record = record.into_memory();
         }
+        let (levels, logged) = (std::mem::take(&mut self.levels), std::mem::take(&mut self.logged));
+        self.pages.writer.stack.keep(levels, logged, std::mem::take(&mut self.names));
         if !self.ended {
             self.pages.roll_back();
         }

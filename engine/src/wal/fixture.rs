@@ -6,13 +6,16 @@ use std::sync::Arc;
 use super::{Leaves, Position, ReplayRange, Sequence, Wal, WalOptions};
 use crate::error::Result;
 use crate::io::sim::{Fault, FaultPlan, OpKind, SimDisk, errno};
-use crate::limits::WAL_SEGMENT_BYTES_MIN;
+use crate::limits::{WAL_PIECE_BYTES_MAX, WAL_SEGMENT_BYTES_MIN};
 
 /// The database that the logs belong to.
 pub(super) const ID: [u8; 16] = *b"0123456789abcdef";
 /// The smallest segments: three blocks for frames in each.
-pub(super) const SMALL: WalOptions =
-    WalOptions { segment_bytes_max: WAL_SEGMENT_BYTES_MIN, spares_max: 2 };
+pub(super) const SMALL: WalOptions = WalOptions {
+    segment_bytes_max: WAL_SEGMENT_BYTES_MIN,
+    spares_max: 2,
+    piece_bytes: WAL_PIECE_BYTES_MAX,
+};
 
 /// Where the logs live.
 pub(super) fn dir() -> &'static Path {
@@ -34,12 +37,22 @@ pub(super) fn create_with(disk: &SimDisk, options: WalOptions) -> Wal {
 
 /// Opens a log of small segments and returns the records that were replayed.
 pub(super) fn open(disk: &SimDisk, from: Position) -> Result<(Wal, Vec<Vec<u8>>)> {
+    open_with(disk, from, SMALL)
+}
+
+/// Opens a log and returns the records that were replayed.
+pub(super) fn open_with(
+    disk: &SimDisk,
+    from: Position,
+    options: WalOptions,
+) -> Result<(Wal, Vec<Vec<u8>>)> {
     let mut records = Vec::new();
     let mut replay = |_, record: &[u8]| {
         records.push(record.to_vec());
         Ok(())
     };
-    let wal = Wal::open(Arc::new(disk.clone()), dir(), ID, range(from, false), SMALL, &mut replay)?;
+    let range = range(from, false);
+    let wal = Wal::open(Arc::new(disk.clone()), dir(), ID, range, options, &mut replay)?;
     Ok((wal, records))
 }
 

@@ -28,6 +28,7 @@ use std::io;
 use std::path::Path;
 use std::task::{Poll, Waker};
 
+use super::long::LongRecord;
 use super::{Appended, Sequence};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -37,7 +38,7 @@ pub(super) trait Sink {
     /// What is published with a group, beside its last record.
     type End;
     /// Returns when all records of the batch are durable.
-    fn write(&self, batch: &Batch) -> Result<Self::End>;
+    fn write(&self, batch: &mut Batch) -> Result<Self::End>;
     /// Makes everything up to `durable` visible.
     fn publish(&self, durable: Sequence, end: Self::End);
 }
@@ -45,7 +46,9 @@ pub(super) trait Sink {
 /// Records in the order of their commits.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// The records, one behind the other.
+    /// A record before all others, most of which is written already.
+    pub(super) long: Option<LongRecord>,
+    /// The other records, one behind the other.
     bytes: Vec<u8>,
     /// Where each record ends in `bytes`.
     ends: Vec<usize>,
@@ -57,13 +60,17 @@ pub(super) struct Batch {
 const BATCH_BYTES_KEPT: usize = 1 << 20;
 
 impl Batch {
-    /// The records, oldest first.
+    /// The records, oldest first, without the long one.
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
     }
 
-    /// How much there is.
+    fn is_empty(&self) -> bool {
+        self.ends.is_empty() && self.long.is_none()
+    }
+
+    /// How much is to be written, without the long record, which has its space.
     pub(super) fn load(&self) -> Load {
         Load { records: self.ends.len() as u64, bytes: self.bytes.len() as u64 }
     }
@@ -80,6 +87,7 @@ impl Batch {
     }
 
     fn clear(&mut self) {
+        self.long = None;
         self.bytes.clear();
         self.ends.clear();
         self.bytes.shrink_to(BATCH_BYTES_KEPT);
@@ -226,9 +234,22 @@ impl Group {
         let mut state = self.state.lock();
         state.check_poison()?;
         state.appended = Sequence(state.appended.0 + 1);
-        let (sequence, joined) = (state.appended, state.pending.load().records > 0);
+        let (sequence, joined) = (state.appended, !state.pending.is_empty());
         state.pending.push(record, sequence);
         Ok(Appended { sequence, joined })
+    }
+
+    /// Adds a long record, as [`Group::append_joining`] does with others. REQUIRES that whatever
+    /// was appended before is published, and that nobody else appends.
+    pub(super) fn append_long(&self, record: LongRecord) -> Result<Appended> {
+        let mut state = self.state.lock();
+        state.check_poison()?;
+        let is_alone = state.pending.is_empty() && state.flying.is_none();
+        assert!(is_alone, "nothing is appended while a long record is written");
+        state.appended = Sequence(state.appended.0 + 1);
+        state.pending.last = state.appended;
+        state.pending.long = Some(record);
+        Ok(Appended { sequence: state.appended, joined: false })
     }
 
     /// [`Group::append_joining`] for tests that need the number alone.
@@ -300,8 +321,8 @@ impl Group {
     fn lead<S: Sink>(&self, mut state: MutexGuard<'_, State>, sink: &S) -> Result<()> {
         let batch = state.take();
         drop(state);
-        let flight = Flight { group: self, batch };
-        let outcome = sink.write(&flight.batch).map(|end| {
+        let mut flight = Flight { group: self, batch };
+        let outcome = sink.write(&mut flight.batch).map(|end| {
             sink.publish(flight.batch.last, end);
         });
         flight.land(outcome)
@@ -432,7 +453,7 @@ mod tests {
     impl Sink for Memory {
         type End = usize;
 
-        fn write(&self, batch: &Batch) -> Result<usize> {
+        fn write(&self, batch: &mut Batch) -> Result<usize> {
             assert_eq!(self.writers.fetch_add(1, Ordering::SeqCst), 0, "one leader at a time");
             assert!(!self.panic, "the sink panics");
             thread::sleep(self.delay);
@@ -584,7 +605,7 @@ mod loom_tests {
     impl Sink for Counter {
         type End = u64;
 
-        fn write(&self, batch: &Batch) -> Result<u64> {
+        fn write(&self, batch: &mut Batch) -> Result<u64> {
             // Relaxed: the group itself must order one leader after the other.
             let before = self.written.load(Ordering::Relaxed);
             assert_eq!(before, self.published.load(Ordering::Relaxed), "published in order");

@@ -9,6 +9,7 @@
 //! | [`record`] | the bytes: segment headers, frames, chunks |
 //! | [`group`] | who writes, who waits, who is woken |
 //! | [`segment`] | segment files and their life |
+//! | [`long`] | a record written while its transaction runs |
 //! | [`writer`] | frames into segments, space ahead of need |
 //! | [`reader`] | frames out of segments, records out of frames |
 //! | [`recover`] | opening: replay, and torn tail or damage |
@@ -28,6 +29,7 @@
 //! `maintenance` (preparing and recycling files); `segments` (lists, never held during I/O).
 
 mod group;
+mod long;
 mod reader;
 mod record;
 mod recover;
@@ -43,6 +45,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use self::group::{Batch, Group, Sink};
+pub(crate) use self::long::LongRecord;
 use self::reader::{Scan, Step};
 use self::record::Flaw;
 pub(crate) use self::remains::{Remains, Remnant};
@@ -52,7 +55,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::ids::Lsn;
 use crate::io::Host;
-use crate::limits::{WAL_BLOCK_BYTES, WAL_PENDING_BYTES_MAX, WAL_SPARES_MAX};
+use crate::limits::{WAL_BLOCK_BYTES, WAL_PENDING_BYTES_MAX, WAL_PIECE_BYTES_MAX, WAL_SPARES_MAX};
 
 /// Number of a record in this session, from 1. 0 stands for "before the first".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -112,11 +115,17 @@ pub(crate) struct WalOptions {
     pub(crate) segment_bytes_max: u64,
     /// Recycled segments beyond this number are removed.
     pub(crate) spares_max: usize,
+    /// Pieces in which a long record is written are of this length.
+    pub(crate) piece_bytes: usize,
 }
 
 impl Default for WalOptions {
     fn default() -> WalOptions {
-        WalOptions { segment_bytes_max: 32 << 20, spares_max: WAL_SPARES_MAX }
+        WalOptions {
+            segment_bytes_max: 32 << 20,
+            spares_max: WAL_SPARES_MAX,
+            piece_bytes: WAL_PIECE_BYTES_MAX,
+        }
     }
 }
 
@@ -245,6 +254,35 @@ impl Wal {
         self.group.append_joining(record)
     }
 
+    /// Pieces of a long record but the last are of this length.
+    pub(crate) fn piece_bytes(&self) -> usize {
+        self.log.piece_bytes()
+    }
+
+    /// Begins a record that is too long to wait in memory: its pieces are written as they come, and
+    /// none counts before the whole record is appended and durable. Makes everything appended so
+    /// far durable. REQUIRES, from here to [`Wal::append_long`] or to the end of what is returned,
+    /// that nobody appends: call it under the lock that orders appends.
+    pub(crate) fn begin_long(&self, publish: Publish<'_>) -> Result<LongRecord> {
+        self.flush(publish)?;
+        // Before space is taken from the disk, for longer than a promise holds.
+        self.log.keep_reserve()?;
+        self.log.begin_long()
+    }
+
+    /// Takes the last piece of a long record, and makes sure that there is space for it and for a
+    /// segment behind it. Writes no frame. Fails with `Full` like [`Wal::reserve`]; the record can
+    /// then only be given up.
+    pub(crate) fn end_long(&self, record: &mut LongRecord, last_piece: Vec<u8>) -> Result<()> {
+        record.end(last_piece, self.log.make_next()?)
+    }
+
+    /// Adds a long record, whose end was told, to the pending group. As [`Wal::append_joining`],
+    /// never touches the disk.
+    pub(crate) fn append_long(&self, record: LongRecord) -> Result<Appended> {
+        self.group.append_long(record)
+    }
+
     /// [`Wal::append_joining`] for tests that need the number alone.
     #[cfg(test)]
     fn append(&self, record: &[u8]) -> Result<Sequence> {
@@ -339,7 +377,7 @@ struct Flush<'a> {
 impl Sink for Flush<'_> {
     type End = Position;
 
-    fn write(&self, batch: &Batch) -> Result<Position> {
+    fn write(&self, batch: &mut Batch) -> Result<Position> {
         self.log.write(batch)
     }
 
@@ -502,7 +540,11 @@ mod tests {
             return;
         }
         let disk = SimDisk::new(1);
-        let options = WalOptions { segment_bytes_max: 64 << 20, spares_max: 2 };
+        let options = WalOptions {
+            segment_bytes_max: 64 << 20,
+            spares_max: 2,
+            piece_bytes: WAL_PIECE_BYTES_MAX,
+        };
         let wal = create_with(&disk, options);
         let record = vec![0; 12 << 20];
         for n in 1..=5 {

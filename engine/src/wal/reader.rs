@@ -19,6 +19,7 @@ use super::Position;
 use super::record::{BLOCK, FRAME_HEADER_BYTES, Flaw, FrameHeader, check_frame, decode_chunk};
 use super::segment::{Live, SegmentFile};
 use crate::error::{Error, Result};
+use crate::ids::Lsn;
 use crate::io::Region;
 use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX};
 use crate::mutation::{self, Mutation};
@@ -130,8 +131,8 @@ pub(super) struct Scan {
     current: Option<Current>,
     /// Pieces of a record whose last piece was not read yet.
     partial: Vec<u8>,
-    /// True while `partial` waits for its next piece.
-    joining: bool,
+    /// Where the frame of the first piece in `partial` starts, while that waits for its next piece.
+    joining: Option<Position>,
     /// Number and end of each segment that was left behind.
     passed: Vec<(u64, u64)>,
 }
@@ -146,7 +147,7 @@ impl Scan {
             window: Window::default(),
             current: None,
             partial: Vec::new(),
-            joining: false,
+            joining: None,
             passed: Vec::new(),
         }
     }
@@ -176,6 +177,11 @@ impl Scan {
     pub(super) fn refresh(&mut self, segments: Vec<Arc<Live>>) {
         assert!(segments[0].header.number == self.position.segment, "a scan goes on where it was");
         self.segments = segments;
+    }
+
+    /// Where a record begins whose end was not found yet, if there is one.
+    pub(super) fn incomplete(&self) -> Option<Position> {
+        self.joining
     }
 
     /// The record that a step came upon, and where the frame ends that holds its last byte.
@@ -303,11 +309,11 @@ impl Scan {
             return Err(bad_chunk(path, &current, "a chunk within its frame", "a longer one"));
         };
         let opens_segment = current.offset == BLOCK && current.at == FRAME_HEADER_BYTES;
-        if chunk.first && self.joining && !opens_segment {
+        if chunk.first && self.joining.is_some() && !opens_segment {
             let expected = "the next piece of a record";
             return Err(bad_chunk(path, &current, expected, "the first piece of another"));
         }
-        if !chunk.first && !self.joining {
+        if !chunk.first && self.joining.is_none() {
             return Err(bad_chunk(path, &current, "the first piece of a record", "a later one"));
         }
         if !chunk.last && current.chunk_count != 1 {
@@ -316,8 +322,12 @@ impl Scan {
         if chunk.first {
             // What an earlier session left incomplete was never acknowledged.
             self.partial.clear();
+            let lsn = Lsn(self.position.lsn.0 - 1);
+            self.joining = Some(Position { offset: current.offset, lsn, ..self.position });
         }
-        self.joining = !chunk.last;
+        if chunk.last {
+            self.joining = None;
+        }
         let whole = chunk.first && chunk.last;
         if !whole {
             self.partial.extend_from_slice(&frame[chunk.start..chunk.end]);

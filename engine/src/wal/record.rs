@@ -50,7 +50,7 @@ use std::fmt;
 
 use crate::codec::{crc32, get_u32, get_u64, put_u32, put_u64};
 use crate::ids::Lsn;
-use crate::limits::{COUNTER_MAX, WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX};
+use crate::limits::{COUNTER_MAX, WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_PIECE_BYTES_MAX};
 use crate::mutation::{self, Mutation};
 
 /// Length of the header in front of a frame's payload.
@@ -74,6 +74,8 @@ const _: () = assert!(SEGMENT_HEADER_END <= WAL_BLOCK_BYTES);
 const _: () = assert!(FRAME_HEADER_BYTES + CHUNK_HEADER_BYTES < WAL_BLOCK_BYTES);
 const _: () = assert!(WAL_FRAME_BYTES_MAX <= CHUNK_LENGTH as usize);
 const _: () = assert!(WAL_FRAME_BYTES_MAX.is_multiple_of(WAL_BLOCK_BYTES));
+const _: () =
+    assert!(WAL_PIECE_BYTES_MAX + FRAME_HEADER_BYTES + CHUNK_HEADER_BYTES == WAL_FRAME_BYTES_MAX);
 
 /// What the first block of a segment says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -267,13 +269,7 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Splitter<'a, I> {
             }
             let room = room - CHUNK_HEADER_BYTES;
             let (piece, later) = rest.split_at(rest.len().min(room));
-            let mut word = u32::try_from(piece.len()).expect("invariant: a frame is below 1 GiB");
-            word |= if whole { CHUNK_FIRST } else { 0 };
-            word |= if later.is_empty() { CHUNK_LAST } else { 0 };
-            put_u32(buffer, at, word);
-            at += CHUNK_HEADER_BYTES;
-            buffer[at..at + piece.len()].copy_from_slice(piece);
-            at += piece.len();
+            at = put_chunk(buffer, at, piece, whole, later.is_empty());
             chunk_count += 1;
             self.current = match later.is_empty() {
                 true => self.records.next().map(|record| (record, true)),
@@ -282,6 +278,30 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Splitter<'a, I> {
         }
         seal_frame(buffer, at, chunk_count, salt, lsn)
     }
+}
+
+/// Fills the start of `buffer` with a frame of one chunk: a piece of a record, its first or last or
+/// one in between. Returns the frame's length. REQUIRES that it fits, and whole blocks of buffer.
+pub(super) fn encode_piece(
+    buffer: &mut [u8],
+    piece: &[u8],
+    (first, last): (bool, bool),
+    salt: u64,
+    lsn: Lsn,
+) -> usize {
+    let end = put_chunk(buffer, FRAME_HEADER_BYTES, piece, first, last);
+    seal_frame(buffer, end, 1, salt, lsn)
+}
+
+/// Writes a chunk at `at`; returns where it ends.
+fn put_chunk(buffer: &mut [u8], at: usize, piece: &[u8], first: bool, last: bool) -> usize {
+    let mut word = u32::try_from(piece.len()).expect("invariant: a frame is below 1 GiB");
+    word |= if first { CHUNK_FIRST } else { 0 };
+    word |= if last { CHUNK_LAST } else { 0 };
+    put_u32(buffer, at, word);
+    let start = at + CHUNK_HEADER_BYTES;
+    buffer[start..start + piece.len()].copy_from_slice(piece);
+    start + piece.len()
 }
 
 /// Writes header, checksum and padding around a payload that ends at `end`.

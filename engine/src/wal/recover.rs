@@ -15,6 +15,11 @@
 //!                                                   acknowledged
 //! ```
 //!
+//! A last segment that holds nothing but a record without its end counts as one without frames: the
+//! record was never acknowledged, and the segment's name, of all, may not be durable (see `long`).
+//! So the log ends before it, in a segment that is there for sure, and the next segment, with a
+//! higher number, has the same first LSN.
+//!
 //! Invariants:
 //! 1. What is read is on the device: every file is synced first (a failure refuses the log), and
 //!    the operating system is told to forget what it cached. Only a log that was closed cleanly,
@@ -74,8 +79,11 @@ pub(super) fn recover(
     let opened = open_files(host, &listing.segments, mode)?;
     let mut end = None;
     if request.range.clean {
-        let files = read_headers(&opened, request)?;
-        if files.broken.is_empty() && files.live.len() == 1 {
+        let mut files = read_headers(&opened, request)?;
+        if let [only] = &mut files.live[..]
+            && files.broken.is_empty()
+        {
+            only.end = request.range.from.offset;
             end = Some((request.range.from, files));
         }
     }
@@ -95,15 +103,15 @@ pub(super) fn recover(
     }
     let mut live = VecDeque::from(files.kept);
     live.extend(files.live);
-    let last = live.back_mut().expect("invariant: the segment of the position was found");
-    last.end = end.offset;
     Ok(Segments {
         live,
         spares: files.old,
         unused: files.blank,
+        opening_bytes: 0,
         writing: false,
         next_lsn: end.lsn,
         next_file: listing.next_file,
+        recovered: Some(end),
         promised: 0,
         filled_max: 0,
         frame_bytes_recycled: 0,
@@ -269,11 +277,30 @@ fn replay_all(files: &mut Files, request: &Request<'_>, replay: Replay<'_>) -> R
         }
     };
     refuse_damage(files, &scan, flaw)?;
-    for (live, (number, end)) in files.live.iter_mut().zip(scan.passed()) {
-        assert!(live.header.number == *number, "segments are passed in order");
-        live.end = *end;
+    let end = end_of(&scan);
+    let position = scan.position();
+    let last = if end.segment == position.segment { end.offset } else { BLOCK };
+    let ends = scan.passed().iter().copied().chain([(position.segment, last)]);
+    for (live, (number, end)) in files.live.iter_mut().zip(ends) {
+        assert!(live.header.number == number, "segments are passed in order");
+        live.end = end;
     }
-    Ok(scan.position())
+    Ok(end)
+}
+
+/// Where the log ends that was scanned: at the scan's position, unless all that the last segment
+/// holds is a record without its end. Then it ends in the segment before that has frames.
+fn end_of(scan: &Scan) -> Position {
+    let position = scan.position();
+    let is_all = |start: &Position| start.segment == position.segment && start.offset == BLOCK;
+    let Some(start) = scan.incomplete().filter(is_all) else { return position };
+    let with_frames = scan.passed().iter().rev().find(|(_, end)| *end > BLOCK);
+    match with_frames.or(scan.passed().first()) {
+        Some(&(segment, offset)) if !mutation::is(Mutation::LongRecordKept) => {
+            Position { segment, offset, lsn: start.lsn }
+        }
+        _ => position,
+    }
 }
 
 /// Looks for any sign that the frame at the scan's position was once durable.

@@ -43,11 +43,8 @@ const TEMPORARY_SUFFIX: &str = ".tmp";
 
 const _: () = assert!(WAL_SEGMENT_BYTES_MIN > BLOCK + SEGMENT_LOSS_BYTES);
 
-/// A new segment is filled with zeros by writes of this size.
+/// A new segment is filled with zeros by writes of this size, each synced.
 const FILL_BYTES: u64 = 1 << 20;
-/// And synced by this much.
-const FILL_SYNC_BYTES: u64 = 4 << 20;
-
 /// So many bytes of spares are kept however little was written.
 const SPARE_BYTES_MIN: u64 = 1 << 20;
 
@@ -119,12 +116,17 @@ pub(super) struct Segments {
     /// What earlier sessions prepared and did not use. Not used now either, because the names may
     /// not be durable; they hold their space until this session prepares its own.
     pub(super) unused: Vec<SegmentFile>,
+    /// Length of the spare that is becoming the active segment: its header is being written, and it
+    /// is in neither list. Zero when there is none.
+    pub(super) opening_bytes: u64,
     /// False until this session has a segment of its own.
     pub(super) writing: bool,
     /// LSN of the next frame.
     pub(super) next_lsn: Lsn,
     /// Number for the name of the next file.
     pub(super) next_file: u64,
+    /// Where the log ended when it was opened. It ends there until `writing` is set.
+    pub(super) recovered: Option<Position>,
     /// Bytes of frames that the last reservation was told would fit, less what was written since.
     pub(super) promised: u64,
     /// Length of the longest segment that this session has filled with zeros.
@@ -144,6 +146,7 @@ impl Segments {
             Some(live) if self.writing => live.header.bytes - live.end,
             _ => 0,
         };
+        let opening = self.opening_bytes.saturating_sub(BLOCK + SEGMENT_LOSS_BYTES);
         let spares = || self.spares.iter().map(|spare| usable(spare.bytes)).zip(0_usize..);
         // From the smallest on, without memory: this is asked for each commit.
         let (mut reserved, mut last) = (0, None);
@@ -153,14 +156,22 @@ impl Segments {
             (reserved, last) = (reserved + next.0, Some(next));
         }
         let others = spares().map(|(bytes, _)| bytes).sum::<u64>() - reserved;
-        let room = active.saturating_sub(SEGMENT_LOSS_BYTES) + others;
+        let room = active.saturating_sub(SEGMENT_LOSS_BYTES) + opening + others;
         Missing { needed: needed.saturating_sub(room), kept: kept.saturating_sub(reserved) }
     }
 
     /// Where the next frame would start.
     pub(super) fn end(&self) -> Position {
+        if let Some(end) = self.recovered.filter(|_| !self.writing) {
+            return end;
+        }
         let last = self.live.back().expect("invariant: the segment of the last frame is kept");
         Position { segment: last.header.number, offset: last.end, lsn: self.next_lsn }
+    }
+
+    /// The number of the next segment.
+    pub(super) fn next_number(&self) -> u64 {
+        self.live.back().map_or(1, |live| live.header.number + 1)
     }
 
     /// Length for the next new segment, which has to take `needed` bytes of frames if it may.
@@ -195,24 +206,34 @@ impl Segments {
     }
 
     /// Moves segments wholly before `up_to` to the spares and returns the files to remove: small
-    /// ones, more than `spares_max`, and more than were written to since the last call, as far as
+    /// ones, more than `spares_max`, and more than half as much again as was written since the last
+    /// call, as far as
     /// neither what was promised nor `kept` bytes need them.
     pub(super) fn recycle(
         &mut self,
         up_to: Position,
-        spares_max: usize,
+        options: &WalOptions,
         kept: u64,
     ) -> Vec<SegmentFile> {
+        let mut removed = Vec::new();
         while self.live.len() > 1 && self.live[0].header.number < up_to.segment {
             let Some(mut live) = self.live.pop_front() else { break };
+            if live.end == BLOCK {
+                // A recovery may have found it so, whose name is perhaps not durable.
+                removed.push(live.segment);
+                continue;
+            }
             live.segment.filled |= live.end + SEGMENT_LOSS_BYTES >= live.header.bytes;
             self.spares.push(live.segment);
         }
         let written = self.written.frame_bytes - self.frame_bytes_recycled;
-        let bytes_max = written.max(SPARE_BYTES_MIN);
+        // Half as much again: the next segment is wanted when the last one is half full.
+        let bytes_max = (written + written / 2).max(SPARE_BYTES_MIN);
         self.frame_bytes_recycled = self.written.frame_bytes;
         // Those that are worth keeping first: written in full, not too long, large, old.
-        let is_long = |spare: &SegmentFile| spare.bytes / 2 > bytes_max;
+        let is_long = |spare: &SegmentFile| {
+            spare.bytes / 2 > bytes_max || spare.bytes > options.segment_bytes_max
+        };
         let worth = |spare: &SegmentFile| {
             let good = (spare.filled, !is_long(spare), spare.bytes);
             (std::cmp::Reverse(good), spare.file_number)
@@ -221,12 +242,11 @@ impl Segments {
         let live = self.live.iter().map(|live| live.segment.bytes);
         let spares = self.spares.iter().filter(|spare| !is_long(spare)).map(|spare| spare.bytes);
         let largest = live.chain(spares).max().unwrap_or(0);
-        let mut removed = Vec::new();
         for index in (0..self.spares.len()).rev() {
             let spare = self.spares.remove(index);
             let small = spare.bytes < largest / 2;
             let others: u64 = self.spares.iter().map(|spare| spare.bytes).sum();
-            let many = self.spares.len() >= spares_max || others >= bytes_max;
+            let many = self.spares.len() >= options.spares_max || others >= bytes_max;
             let needless = small || many || is_long(&spare) || !spare.filled;
             if needless && self.missing(self.promised, kept).is_nothing() {
                 removed.push(spare);
@@ -276,6 +296,16 @@ pub(super) fn list(host: &dyn Host, dir: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
+/// A segment's path.
+pub(super) fn path(dir: &Path, file_number: u64) -> PathBuf {
+    dir.join(format!("{file_number:016x}{SUFFIX}"))
+}
+
+/// The path of a file that is not yet a segment.
+pub(super) fn temporary_path(dir: &Path, file_number: u64) -> PathBuf {
+    dir.join(format!("{file_number:016x}{TEMPORARY_SUFFIX}"))
+}
+
 fn file_number(digits: &str) -> Option<u64> {
     let plain =
         digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -293,8 +323,7 @@ pub(super) fn prepare(
     filled: bool,
 ) -> Result<SegmentFile> {
     assert!(bytes >= WAL_SEGMENT_BYTES_MIN && bytes.is_multiple_of(BLOCK));
-    let temporary = dir.join(format!("{file_number:016x}{TEMPORARY_SUFFIX}"));
-    let path = dir.join(format!("{file_number:016x}{SUFFIX}"));
+    let (temporary, path) = (temporary_path(dir, file_number), path(dir, file_number));
     let made = fill(host, &temporary, bytes, filled).and_then(|file| {
         host.rename(&temporary, &path).map_err(|error| Error::io("rename", &temporary, error))?;
         if !mutation::is(Mutation::SegmentNameNotSynced) {
@@ -325,10 +354,6 @@ fn fill(host: &dyn Host, path: &Path, bytes: u64, filled: bool) -> Result<Arc<dy
         let len = usize::try_from(len).expect("invariant: 1 MiB fits in memory");
         file.write_at(zeros.bytes(0, len), offset).map_err(failed("write"))?;
         offset += len as u64;
-        // A commit that is flushed meanwhile waits for this much at most.
-        if offset.is_multiple_of(FILL_SYNC_BYTES) {
-            file.sync().map_err(failed("sync"))?;
-        }
     }
     file.sync().map_err(failed("sync"))?;
     Ok(file)

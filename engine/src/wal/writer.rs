@@ -15,14 +15,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::group::Batch;
+use super::long::{Finished, LongRecord};
 use super::record::{self, BLOCK, SEGMENT_LOSS_BYTES, SegmentHeader, Splitter};
 use super::segment::{self, Live, Missing, SegmentFile, Segments, Size};
 use super::{Leaves, Position, WalOptions, WalStats};
 use crate::error::{Error, Result};
+use crate::ids::Lsn;
 use crate::io::{Host, Region};
-use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_RESERVE_BYTES};
+use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_PIECE_BYTES_MAX, WAL_RESERVE_BYTES};
 use crate::mutation::{self, Mutation};
 use crate::sync::Mutex;
+
+/// Bytes of frames that the segment behind a long record takes.
+const NEXT_BYTES: u64 = 32 << 10;
 
 /// The segments of a log and what is needed to write to them.
 #[derive(Debug)]
@@ -91,9 +96,11 @@ impl Log {
             live: VecDeque::new(),
             spares: Vec::new(),
             unused: Vec::new(),
+            opening_bytes: 0,
             writing: false,
             next_lsn: Position::START.lsn,
             next_file: 1,
+            recovered: None,
             promised: 0,
             filled_max: 0,
             frame_bytes_recycled: 0,
@@ -108,12 +115,17 @@ impl Log {
 
     /// Writes the batch in as few frames as it takes, each durable before the next is begun.
     /// Returns the position behind the last. REQUIRES the lead.
-    pub(super) fn write(&self, batch: &Batch) -> Result<Position> {
+    pub(super) fn write(&self, batch: &mut Batch) -> Result<Position> {
         let mut buffer = self.buffer.lock();
-        let load = batch.load();
-        let mut splitter = Splitter::new(batch.records());
+        let mut load = batch.load();
         let mut left = record::footprint(load.records, load.bytes);
         let mut end = None;
+        if let Some(long) = batch.long.take() {
+            load.records += 1;
+            load.bytes += long.record_bytes();
+            end = Some(self.adopt(long)?);
+        }
+        let mut splitter = Splitter::new(batch.records());
         while !splitter.is_done() {
             let target = self.target()?;
             let room = target.room.min(WAL_FRAME_BYTES_MAX as u64).min(left.max(BLOCK));
@@ -135,6 +147,33 @@ impl Log {
         written.records += load.records;
         written.record_bytes += load.bytes;
         Ok(end.expect("invariant: a batch holds a record"))
+    }
+
+    /// Makes a long record's file the next segment, and the record whole. REQUIRES the lead.
+    fn adopt(&self, long: LongRecord) -> Result<Position> {
+        let header = {
+            let segments = self.segments.lock();
+            assert!(segments.next_lsn == long.first_lsn(), "no frame comes between the pieces");
+            SegmentHeader {
+                database_id: self.database_id,
+                number: segments.next_number(),
+                salt: long.salt(),
+                first_lsn: long.first_lsn(),
+                bytes: long.segment_bytes(),
+            }
+        };
+        let Finished { segment, next, end, frames } = long.finish(&header)?;
+        {
+            let mut segments = self.segments.lock();
+            segments.live.push_back(Live { segment, header, end });
+            segments.writing = true;
+            segments.next_lsn = Lsn(header.first_lsn.0 + frames);
+            segments.written.frames += frames;
+            segments.written.frame_bytes += end - BLOCK;
+        }
+        // The last segment is never given up: this one shall not be it for longer than it must.
+        self.open(next)?;
+        Ok(self.end())
     }
 
     /// The segment for the next frame: the active one, or a new one when it is full.
@@ -181,17 +220,26 @@ impl Log {
     /// Puts a spare to use. REQUIRES the lead, or that nobody else knows the log yet.
     fn activate(&self) -> Result<()> {
         let spare = loop {
-            if let Some(spare) = self.segments.lock().take_spare() {
+            let mut segments = self.segments.lock();
+            if let Some(spare) = segments.take_spare() {
+                segments.opening_bytes = spare.bytes;
                 break spare;
             }
+            drop(segments);
             // No promise was asked for, or a smaller one than what came.
             self.extend(|| self.segments.lock().missing(BLOCK, 0))?;
         };
+        self.open(spare)
+    }
+
+    /// Makes a spare, which is in no list, the active segment. REQUIRES the lead.
+    fn open(&self, spare: SegmentFile) -> Result<()> {
         let header = {
-            let segments = self.segments.lock();
+            let mut segments = self.segments.lock();
+            segments.opening_bytes = spare.bytes;
             SegmentHeader {
                 database_id: self.database_id,
-                number: segments.live.back().map_or(1, |live| live.header.number + 1),
+                number: segments.next_number(),
                 salt: self.host.random(),
                 first_lsn: segments.next_lsn,
                 bytes: spare.bytes,
@@ -200,6 +248,7 @@ impl Log {
         segment::write_header(&spare, &header)?;
         let mut segments = self.segments.lock();
         segments.live.push_back(Live { segment: spare, header, end: BLOCK });
+        segments.opening_bytes = 0;
         segments.writing = true;
         Ok(())
     }
@@ -226,6 +275,13 @@ impl Log {
             missing
         };
         if missing().is_nothing() { Ok(()) } else { self.extend(missing) }
+    }
+
+    /// A segment to go on with behind a long record. A small one: perhaps the next record is long
+    /// too, and leaves it as it is.
+    pub(super) fn make_next(&self) -> Result<SegmentFile> {
+        let _one_at_a_time = self.maintenance.lock();
+        self.make(NEXT_BYTES, Size::Smallest)
     }
 
     /// See [`super::Wal::keep_reserve`].
@@ -269,6 +325,14 @@ impl Log {
     /// Makes one spare that takes `needed` bytes if it may. Returns the number of its file.
     /// REQUIRES the maintenance lock, or that nobody else knows the log yet.
     fn prepare(&self, needed: u64, size: Size) -> Result<u64> {
+        let spare = self.make(needed, size)?;
+        let file_number = spare.file_number;
+        self.segments.lock().spares.push(spare);
+        Ok(file_number)
+    }
+
+    /// Makes a file that is ready to become a segment. REQUIRES as [`Log::prepare`].
+    fn make(&self, needed: u64, size: Size) -> Result<SegmentFile> {
         let (file_number, bytes) = {
             let mut segments = self.segments.lock();
             let file_number = segments.next_file;
@@ -279,12 +343,25 @@ impl Log {
         segment::remove(&*self.host, &self.dir, unused)?;
         let filled = segment::is_filled_for(needed);
         let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes, filled)?;
-        let mut segments = self.segments.lock();
         if filled && size == Size::Growing {
+            let mut segments = self.segments.lock();
             segments.filled_max = segments.filled_max.max(bytes);
         }
-        segments.spares.push(spare);
-        Ok(file_number)
+        Ok(spare)
+    }
+
+    /// See [`super::Wal::begin_long`].
+    pub(super) fn begin_long(&self) -> Result<LongRecord> {
+        let (file_number, first_lsn) = {
+            let mut segments = self.segments.lock();
+            segments.next_file += 1;
+            (segments.next_file - 1, segments.next_lsn)
+        };
+        LongRecord::begin(&self.host, &self.dir, file_number, first_lsn, self.piece_bytes())
+    }
+
+    pub(super) fn piece_bytes(&self) -> usize {
+        self.options.piece_bytes.clamp(1, WAL_PIECE_BYTES_MAX)
     }
 
     /// Removes spares by file number, as far as they are still spare. REQUIRES the maintenance
@@ -312,8 +389,10 @@ impl Log {
         let wanted = || {
             let segments = self.segments.lock();
             let active = segments.live.back().filter(|_| segments.writing);
-            let half_full = active.is_some_and(|live| live.end > live.header.bytes / 2);
+            let half_full = active.is_some_and(|live| live.end >= live.header.bytes / 2);
+            // The segment of a long record can be longer than any other will be.
             let length = active.map_or(0, |live| live.header.bytes);
+            let length = length.min(segments.filled_max);
             half_full && segments.spares.iter().all(|spare| spare.bytes < length)
         };
         self.half_full.store(false, Ordering::Relaxed);
@@ -331,7 +410,7 @@ impl Log {
     pub(super) fn recycle(&self, up_to: Position) -> Result<()> {
         let _one_at_a_time = self.maintenance.lock();
         let kept = self.reserve_bytes();
-        let removed = self.segments.lock().recycle(up_to, self.options.spares_max, kept);
+        let removed = self.segments.lock().recycle(up_to, &self.options, kept);
         segment::remove(&*self.host, &self.dir, removed)
     }
 
@@ -416,11 +495,11 @@ mod tests {
     };
     use super::super::{Wal, record};
     use super::*;
-    use crate::ids::Lsn;
     use crate::io::sim::SimDisk;
     use crate::limits::WAL_SEGMENT_BYTES_FIRST;
 
-    const GROWING: WalOptions = WalOptions { segment_bytes_max: 1 << 20, spares_max: 2 };
+    const GROWING: WalOptions =
+        WalOptions { segment_bytes_max: 1 << 20, spares_max: 2, piece_bytes: WAL_PIECE_BYTES_MAX };
 
     #[test]
     fn records_that_span_frames_and_segments_are_read_back() {

@@ -100,6 +100,7 @@ impl Orders {
             .checkpoint_memory_bytes(MEMORY_MAX.min(random.pick(&[64 << 10, 1 << 20]) * scale))
             .memory_bytes_max(MEMORY_MAX.min(random.pick(&[256 << 10, 4 << 20]) * scale))
             .wal_segment_bytes_max(random.pick(&[16 << 10, 32 << 10, 128 << 10]) * scale)
+            .wal_piece_bytes(random.pick(&[3000, 9000, 4 << 20]))
             .checkpoint_interval(Duration::from_millis(random.pick(&[5, 60_000])))
             .buffered_delay(Duration::from_millis(random.pick(&[0, 1, 10])))
             .threads(self.engine_threads)

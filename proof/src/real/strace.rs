@@ -8,8 +8,9 @@ use super::orders::Orders;
 use super::session::{Ends, Session, Told};
 
 /// The calls by which the engine changes files.
-pub(crate) const CALLS: [&str; 9] = [
+pub(crate) const CALLS: [&str; 10] = [
     "pwrite64",
+    "pwritev2",
     "fdatasync",
     "fsync",
     "fallocate",
@@ -22,7 +23,7 @@ pub(crate) const CALLS: [&str; 9] = [
 
 /// Why this machine cannot trace; `None` when it can.
 pub(crate) fn lacks() -> Option<String> {
-    let arguments = inject("fdatasync", "retval=0");
+    let arguments = inject(&[("fdatasync", "retval=0")]);
     let done = Command::new(&arguments[0]).args(&arguments[1..]).arg("true").output();
     match done {
         Ok(done) if done.status.success() => None,
@@ -39,10 +40,13 @@ fn trace(calls: &str, to: &Path) -> Vec<String> {
     arguments
 }
 
-/// What runs a program with these calls changed.
-pub(crate) fn inject(calls: &str, how: &str) -> Vec<String> {
-    let mut arguments = trace(calls, Path::new("/dev/null"));
-    arguments.extend(["-e".to_owned(), format!("inject={calls}:{how}")]);
+/// What runs a program with these calls changed: each says which, and how.
+pub(crate) fn inject(changes: &[(&str, &str)]) -> Vec<String> {
+    let calls: Vec<&str> = changes.iter().map(|(calls, _)| *calls).collect();
+    let mut arguments = trace(&calls.join(","), Path::new("/dev/null"));
+    for (calls, how) in changes {
+        arguments.extend(["-e".to_owned(), format!("inject={calls}:{how}")]);
+    }
     // Other calls are then as fast as ever; but signals are not injected.
     arguments.push("--seccomp-bpf".to_owned());
     arguments
@@ -102,7 +106,7 @@ pub(crate) fn run(
 fn acknowledged_after_failure(log: &str) -> Option<&str> {
     let mut failed = false;
     for line in log.lines() {
-        let sync = matches!(name(line), Some("fsync" | "fdatasync"));
+        let sync = matches!(name(line), Some("fsync" | "fdatasync" | "pwritev2"));
         // Of files that hold commits, by the name they have then; others are made anew.
         let of_commits = line.contains(".wal>") || line.contains("/data>");
         // One that was interrupted is made again.

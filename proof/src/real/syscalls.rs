@@ -62,7 +62,7 @@ pub(crate) fn failures(plan: &Plan) -> Evidence {
         for (call, indices) in CALLS.into_iter().zip(calls) {
             let outcomes: &[&str] = match call {
                 "fdatasync" | "fsync" | "rename" | "mkdir" => &["error=EIO", "error=ENOSPC"],
-                "pwrite64" => &["error=EIO", "error=ENOSPC", "retval=0"],
+                "pwrite64" | "pwritev2" => &["error=EIO", "error=ENOSPC", "retval=0"],
                 "fallocate" | "ftruncate" => &["error=ENOSPC"],
                 "unlink" => &["error=EIO"],
                 // Those of the loader come first.
@@ -89,7 +89,10 @@ pub(crate) fn interruptions(plan: &Plan) -> Evidence {
         let mut sites = Vec::new();
         for (call, indices) in CALLS.into_iter().zip(calls) {
             // The kernel completes the other calls, and those of the loader come first.
-            if matches!(call, "pwrite64" | "fdatasync" | "fsync" | "fallocate" | "ftruncate") {
+            if matches!(
+                call,
+                "pwrite64" | "pwritev2" | "fdatasync" | "fsync" | "fallocate" | "ftruncate"
+            ) {
                 for index in indices {
                     let how = format!("error=EINTR:when={index}");
                     sites.push(Site { seed, call, how, ends: Ends::WELL });

@@ -100,7 +100,8 @@ impl CrashHistory {
         let interleaved = random.percent(40);
         let mut options = Options::new()
             .page_bytes(shape.page_bytes)
-            .wal_segment_bytes_max(random.pick(&[16 << 10, 16 << 10, 32 << 10]));
+            .wal_segment_bytes_max(random.pick(&[16 << 10, 16 << 10, 32 << 10]))
+            .wal_piece_bytes(random.pick(&[300, 3000, 4 << 20, 4 << 20]));
         if !interleaved {
             options = options
                 .checkpoint_log_bytes(random.pick(&[1 << 10, 6 << 10, 40 << 10]))

@@ -109,6 +109,7 @@ impl History {
             .checkpoint_memory_bytes(random.pick(&[64 << 10, 1 << 20, 1 << 30]))
             .memory_bytes_max(random.pick(&[256 << 10, 4 << 20, 1 << 30]))
             .wal_segment_bytes_max(random.pick(&[16 << 10, 64 << 10, 1 << 20]))
+            .wal_piece_bytes(if big { 4 << 20 } else { random.pick(&[700, 5000, 4 << 20]) })
             .checkpoint_interval(Duration::from_millis(random.pick(&[1, 20, 60_000])))
             .buffered_delay(Duration::from_millis(random.pick(&[0, 1, 10])))
             .map(real && random.percent(80))

@@ -8,7 +8,8 @@
 //!    and none while a torn meta page is there, which a torn write could make valid again.
 //! 4. No segment that a durable meta page needs is removed or gets a new header: the older of the
 //!    two is there in case the newer one is damaged.
-//! 5. A segment's name is durable before anything is written behind its header; the names of the
+//! 5. A segment's name is durable before anything is written behind its header, and what it holds
+//!    when it gets that name is durable; the names of the
 //!    data file and the log are durable before a commit is acknowledged and before a meta page is
 //!    written; a data file is whole, and its log's name durable, before it gets its name.
 //! 6. A meta page is durable before anything else is done.
@@ -43,6 +44,8 @@ pub(crate) struct Ordering {
     log: Vec<(PathBuf, Range<u64>)>,
     /// Segment numbers by file.
     segments: BTreeMap<PathBuf, u64>,
+    /// The same of files that are not named as segments yet.
+    unnamed: BTreeMap<PathBuf, u64>,
     /// True when a data file under its temporary name was changed since its sync.
     unfinished: bool,
     /// The meta page that the last operation wrote.
@@ -64,6 +67,7 @@ impl Ordering {
             data: Vec::new(),
             log: Vec::new(),
             segments,
+            unnamed: BTreeMap::new(),
             unfinished: false,
             meta: None,
         }
@@ -102,7 +106,9 @@ impl Ordering {
 
     /// Checks that everything a commit needs is durable.
     pub(crate) fn check_acknowledged(&mut self, images: &CrashImages<'_>) {
-        for (path, range) in self.log.drain(..) {
+        // What has no final name yet is no part of the log.
+        let is_segment = |path: &Path| path.extension().is_some_and(|it| it == "wal");
+        for (path, range) in self.log.extract_if(.., |(path, _)| is_segment(path)) {
             let durable = images.is_durable(&path, range.clone());
             assert!(durable, "rule 1: {} at {range:?} is not durable", path.display());
         }
@@ -161,6 +167,9 @@ impl Ordering {
             self.check_reuse(path, "reused", images);
             self.segments.extend(segment_number(bytes).map(|number| (path.to_path_buf(), number)));
         }
+        if !is_segment && range.start == 0 {
+            self.unnamed.extend(segment_number(bytes).map(|number| (path.to_path_buf(), number)));
+        }
         self.log.push((path.to_path_buf(), range));
     }
 
@@ -177,9 +186,14 @@ impl Ordering {
             assert!(!self.unfinished, "rule 5: an unfinished data file is renamed");
             assert!(images.is_entry_durable(LOG), "rule 5: the log's name is not durable");
         }
+        if let Some(number) = self.unnamed.remove(from) {
+            self.segments.insert(to.to_path_buf(), number);
+        }
         // What was written under the old name is under the new one.
-        for (path, _) in &mut self.log {
+        for (path, range) in &mut self.log {
             if path == from {
+                let durable = images.is_content_durable(to, range.clone());
+                assert!(durable, "rule 5: {} at {range:?} is not durable", from.display());
                 *path = to.to_path_buf();
             }
         }

@@ -97,6 +97,12 @@ impl<'t> CrashImages<'t> {
         self.volume.is_durable(path.as_ref(), range).unwrap_or(false)
     }
 
+    /// As [`CrashImages::is_durable`], whatever becomes of the file's name.
+    #[must_use]
+    pub fn is_content_durable(&self, path: impl AsRef<Path>, range: Range<u64>) -> bool {
+        self.volume.is_content_durable(path.as_ref(), range).unwrap_or(false)
+    }
+
     /// As [`SimDisk::is_entry_durable`], at this moment of the trace.
     #[must_use]
     pub fn is_entry_durable(&self, path: impl AsRef<Path>) -> bool {

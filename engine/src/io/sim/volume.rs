@@ -316,9 +316,14 @@ impl Volume {
 
     /// True when a power cut leaves the file under this name and the range as it is read now.
     pub(super) fn is_durable(&self, path: &Path, range: Range<u64>) -> Result<bool> {
+        Ok(self.is_entry_durable(path)? && self.is_content_durable(path, range)?)
+    }
+
+    /// The same, whatever becomes of the name.
+    pub(super) fn is_content_durable(&self, path: &Path, range: Range<u64>) -> Result<bool> {
         let content = self.content(self.lookup_file(path)?);
         let len = range.end.saturating_sub(range.start) as usize;
-        Ok(self.is_entry_durable(path)? && content.is_durable(range.start, len))
+        Ok(content.is_durable(range.start, len))
     }
 
     /// True when a power cut leaves the file or directory under this name.
