@@ -137,11 +137,10 @@ impl Engine for Bristlecone {
     fn put(&self, pairs: &[Pair<'_>]) -> Result<()> {
         let mut txn = self.db.begin_write()?;
         txn.set_durability(self.durability);
-        let mut bucket = txn.bucket_mut(BUCKET)?;
-        for (key, value) in pairs {
-            bucket.put(key, value)?;
+        match pairs {
+            [(key, value)] => txn.bucket_mut(BUCKET)?.put(key, value)?,
+            pairs => txn.bucket_mut(BUCKET)?.put_many(pairs)?,
         }
-        drop(bucket);
         txn.commit()?;
         Ok(())
     }
@@ -149,11 +148,7 @@ impl Engine for Bristlecone {
     fn delete(&self, keys: &[&[u8]]) -> Result<()> {
         let mut txn = self.db.begin_write()?;
         txn.set_durability(self.durability);
-        let mut bucket = txn.bucket_mut(BUCKET)?;
-        for key in keys {
-            bucket.delete(key)?;
-        }
-        drop(bucket);
+        txn.bucket_mut(BUCKET)?.delete_many(keys)?;
         txn.commit()?;
         Ok(())
     }
