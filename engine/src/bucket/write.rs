@@ -39,7 +39,9 @@ impl<'txn> BucketMut<'txn> {
     ///
     /// # Errors
     /// `InvalidArgument` for an empty key, `TooLarge` for a key over a quarter of the page size or
-    /// a value over 1 GiB - 1, `IsABucket` when the key holds a bucket: nothing is changed.
+    /// a value over 1 GiB - 1, `IsABucket` when the key holds a bucket: nothing is changed. `Full`,
+    /// `Io` or `Poisoned` when what a large transaction has done so far cannot be written to the
+    /// log: it can then only roll back.
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
         self.txn()?.put(key.as_ref(), value.as_ref(), 0)
     }

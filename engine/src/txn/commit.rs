@@ -206,9 +206,9 @@ impl WriteTxn {
             store.reserve_log(bytes.len(), only_removes)?;
         }
         let expected = Sequence(self.pages.writer.sequence.0 + 1);
+        let wal = store.wal()?;
         // Queued first: once it is appended, another thread may flush and publish it at any time.
         store.queue.lock().unpublished.push_back((expected, root));
-        let wal = store.wal()?;
         let (len, appended) = match record {
             Finished::Whole(mut bytes) => {
                 let len = bytes.len() as u64;

@@ -109,6 +109,8 @@ pub(super) struct Backlog {
     pub(super) flying: Load,
     /// The group that forms meanwhile.
     pub(super) pending: Load,
+    /// One of them has a long record, which leaves the active segment as it is.
+    pub(super) has_long: bool,
 }
 
 /// The state machine of group commit.
@@ -139,6 +141,7 @@ struct State {
 struct Flying {
     last: Sequence,
     load: Load,
+    has_long: bool,
     waiters: Waiters,
 }
 
@@ -308,7 +311,9 @@ impl Group {
         let state = self.state.lock();
         state.check_poison()?;
         let flying = state.flying.as_ref().map_or_else(Load::default, |flying| flying.load);
-        Ok(Backlog { flying, pending: state.pending.load() })
+        let flying_long = state.flying.as_ref().is_some_and(|flying| flying.has_long);
+        let has_long = flying_long || state.pending.long.is_some();
+        Ok(Backlog { flying, pending: state.pending.load(), has_long })
     }
 
     /// The first failure, if there was one.
@@ -360,7 +365,8 @@ impl State {
         assert!(self.published < self.appended, "a leader has something to write");
         let batch = std::mem::replace(&mut self.pending, std::mem::take(&mut self.spare));
         let waiters = std::mem::take(&mut self.pending_waiters);
-        self.flying = Some(Flying { last: batch.last, load: batch.load(), waiters });
+        let (last, load, has_long) = (batch.last, batch.load(), batch.long.is_some());
+        self.flying = Some(Flying { last, load, has_long, waiters });
         batch
     }
 }

@@ -172,7 +172,8 @@ impl LongRecord {
             file: Arc::clone(&self.file),
             file_number: self.file_number,
             bytes: header.bytes,
-            filled: false,
+            filled: true,
+            is_long: true,
         };
         let next = self.next.take().expect("invariant: the end was told");
         let end = self.end + frame_bytes as u64;
@@ -192,9 +193,13 @@ impl LongRecord {
         }
         let growth = (self.allocated / 8).min(GROWTH_BYTES_MAX).max(2 * self.buffer.len() as u64);
         let generous = bytes.max((self.allocated + growth) / BLOCK * BLOCK);
-        // Where there is no room to be generous, there may be for what is needed.
         let made = self.file.allocate(generous).map(|()| generous);
-        let made = made.or_else(|_| self.file.allocate(bytes).map(|()| bytes));
+        // Where there is no room to be generous, there may be for what is needed; and what was
+        // taken before the room ended is not for this file.
+        let made = made.or_else(|_| {
+            self.file.set_len(self.allocated)?;
+            self.file.allocate(bytes).map(|()| bytes)
+        });
         self.allocated = made.map_err(self.failed("allocate"))?;
         Ok(())
     }
@@ -225,9 +230,9 @@ fn frame_bytes(piece_bytes: usize) -> usize {
 #[cfg(not(loom))]
 mod tests {
     use super::super::fixture::{
-        commit, create_with, dir, fail_at, files, limit_space, nothing, open_with,
+        ID, commit, create_with, damage, dir, fail_at, files, limit_space, nothing, open_with,
     };
-    use super::super::{Position, Wal, WalOptions};
+    use super::super::{Leaves, Position, ReplayRange, Wal, WalOptions};
     use super::*;
     use crate::io::sim::{CrashImages, SimDisk};
 
@@ -461,5 +466,59 @@ mod tests {
             wal.recycle(wal.end()).unwrap();
             assert!(!files(&disk).contains(&left[1]), "{} is used again", dir().display());
         }
+    }
+
+    /// What a second session leaves that goes on behind a segment without the end of its record:
+    /// the disk, that segment's file, and where the log ends.
+    fn go_on_behind() -> (SimDisk, PathBuf, Position) {
+        let (disk, _) = fail_in_commit(NAMED);
+        let unfinished = files(&disk)[1].clone();
+        let (wal, _) = open(&disk, Position::START).unwrap();
+        commit(&wal, b"behind");
+        (disk, unfinished, wal.end())
+    }
+
+    #[test]
+    fn a_later_session_does_not_use_it_again_either() {
+        let (disk, unfinished, end) = go_on_behind();
+        for keep in [Position::START, end] {
+            let disk = disk.fork();
+            let range = ReplayRange { keep, from: end, clean: false };
+            let host = Arc::new(disk.clone());
+            let wal = Wal::open(host, dir(), ID, range, OPTIONS, &mut |_, _| Ok(())).unwrap();
+            for n in 0..20 {
+                commit(&wal, &record(n, 9000));
+                wal.recycle(wal.end()).unwrap();
+            }
+            assert!(!files(&disk).contains(&unfinished), "kept from {keep:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_header_behind_it_is_not_taken_for_the_end() {
+        let (disk, unfinished, _) = go_on_behind();
+        let behind = files(&disk).into_iter().rfind(|path| *path > unfinished).unwrap();
+        damage(&disk, &behind, |content| content[40] ^= 1);
+        assert!(open(&disk, Position::START).unwrap_err().is_corrupt());
+    }
+
+    #[test]
+    fn what_comes_behind_a_long_record_is_refused_in_time_when_the_disk_is_full() {
+        let disk = SimDisk::new(1);
+        let options = WalOptions { segment_bytes_max: 1 << 20, ..OPTIONS };
+        let wal = create_with(&disk, options);
+        commit(&wal, b"before");
+        let (mut long, last) = begin(&wal, &record(7, 50_000)).unwrap();
+        wal.end_long(&mut long, last).unwrap();
+        limit_space(&disk, 0);
+        // It fits what is left of the segment that the long record leaves.
+        wal.append_long(long).unwrap();
+        let next = record(8, 100_000);
+        assert!(wal.reserve(next.len(), Leaves::Reserve, &nothing).unwrap_err().is_full());
+        disk.set_capacity(None);
+        commit(&wal, &next);
+        drop(wal);
+        let (_, found) = open(&disk, Position::START).unwrap();
+        assert_eq!(found, [b"before".to_vec(), record(7, 50_000), next]);
     }
 }

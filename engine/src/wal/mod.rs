@@ -18,8 +18,9 @@
 //! Invariants:
 //! 1. `published <= durable <= appended`; records are published in the order of their appends.
 //! 2. A block that holds a frame which is still needed is never written again.
-//! 3. A frame is written only after the frame before it, and the header of its segment, are
-//!    durable. So an invalid frame with a valid one behind it is damage, never a torn write.
+//! 3. A frame is written to the log only after the frame before it, and the header of its segment,
+//!    are durable; and a file with frames becomes a part of it only when all of them are. So an
+//!    invalid frame with a valid one behind it is damage, never a torn write.
 //! 4. After a failed write or sync of a frame or header nothing is written any more. A failure to
 //!    prepare or remove a file harms nothing and is only reported.
 //! 5. LSNs are consecutive over the life of the database, and no two frames that a recovery can
@@ -215,7 +216,7 @@ impl Wal {
 
     /// Makes sure that everything pending and a record of `bytes` more can be written without new
     /// space, and that what `leaves` says is left over. Waits for a flush, or leads one, when too
-    /// much is pending.
+    /// much is pending, or a long record.
     ///
     /// Fails with `Full` when the disk has no space; then nothing has changed, and a later call can
     /// succeed. Holds for the records that the caller appends next: call it under the lock that
@@ -225,7 +226,9 @@ impl Wal {
         let backlog = loop {
             let backlog = self.group.backlog()?;
             let pending = backlog.pending.bytes;
-            if pending == 0 || pending.saturating_add(bytes) <= WAL_PENDING_BYTES_MAX {
+            let is_much = pending > 0 && pending.saturating_add(bytes) > WAL_PENDING_BYTES_MAX;
+            // What is left of the active segment counts for nothing once a long record is there.
+            if !is_much && !backlog.has_long {
                 break backlog;
             }
             // A failure shows in the next look: this caller has no record whose outcome could be
@@ -264,7 +267,10 @@ impl Wal {
     /// far durable. REQUIRES, from here to [`Wal::append_long`] or to the end of what is returned,
     /// that nobody appends: call it under the lock that orders appends.
     pub(crate) fn begin_long(&self, publish: Publish<'_>) -> Result<LongRecord> {
-        self.flush(publish)?;
+        // A failure concerns others, and shows in the next look: this caller has no record whose
+        // outcome could be unknown.
+        let _ = self.flush(publish);
+        self.group.backlog()?;
         // Before space is taken from the disk, for longer than a promise holds.
         self.log.keep_reserve()?;
         self.log.begin_long()

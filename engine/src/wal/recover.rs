@@ -27,7 +27,8 @@
 //! 2. A frame that was acknowledged is replayed, or its loss is reported, unless it was the last
 //!    one: an unfinished write and a damaged last frame look alike.
 //! 3. A file without a header is not trusted as a spare: the sync that should have made its name
-//!    durable may have failed. One with an old header was in use, so its name is durable.
+//!    durable may have failed. Nor is one that opens with a piece of a record. Any other with an
+//!    old header was in use, so its name is durable.
 //! 4. Bytes from the disk never cause a panic, nor an allocation beyond the file's own length.
 
 use std::collections::VecDeque;
@@ -35,7 +36,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::reader::{Scan, Step, Window, frame_at};
-use super::record::{BLOCK, FORMAT_VERSION, Flaw, FoundHeader, FrameHeader, SegmentHeader};
+use super::record::{
+    BLOCK, FORMAT_VERSION, FRAME_HEADER_BYTES, Flaw, FoundHeader, FrameHeader, SegmentHeader,
+    decode_chunk,
+};
 use super::segment::{self, Live, SegmentFile, Segments};
 use super::{Position, Replay, ReplayRange, WalStats};
 use crate::error::{Error, ErrorKind, Result};
@@ -65,6 +69,8 @@ struct Files {
     kept: Vec<Live>,
     /// Segments that nobody needs.
     old: Vec<SegmentFile>,
+    /// Of those, ones whose name is perhaps not durable: see [`opens_with_a_piece`].
+    unnamed: Vec<SegmentFile>,
 }
 
 /// Replays the log and returns its segments.
@@ -106,7 +112,7 @@ pub(super) fn recover(
     Ok(Segments {
         live,
         spares: files.old,
-        unused: files.blank,
+        unused: files.blank.into_iter().chain(files.unnamed).collect(),
         opening_bytes: 0,
         writing: false,
         next_lsn: end.lsn,
@@ -133,7 +139,8 @@ fn open_files(
             return Err(Error::corrupt(path, bytes / BLOCK, expected, format!("{bytes} bytes")));
         }
         let (path, file_number) = (path.clone(), *file_number);
-        opened.push(SegmentFile { path, file, file_number, bytes, filled: true });
+        let (filled, is_long) = (true, false);
+        opened.push(SegmentFile { path, file, file_number, bytes, filled, is_long });
     }
     Ok(opened)
 }
@@ -158,6 +165,7 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
         broken: Vec::new(),
         kept: Vec::new(),
         old: Vec::new(),
+        unnamed: Vec::new(),
     };
     let block = Region::heap(WAL_BLOCK_BYTES);
     for segment in opened {
@@ -173,7 +181,10 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
                 if number >= request.range.from.segment {
                     files.live.push(live(BLOCK));
                 } else if number >= request.range.keep.segment {
-                    files.kept.push(live(bytes));
+                    let end = if opens_with_a_piece(segment)? { BLOCK } else { bytes };
+                    files.kept.push(live(end));
+                } else if opens_with_a_piece(segment)? {
+                    files.unnamed.push(segment.clone());
                 } else {
                     files.old.push(segment.clone());
                 }
@@ -187,6 +198,21 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
     files.kept.sort_by_key(|live| live.header.number);
     check_order(&files, request)?;
     Ok(files)
+}
+
+/// True when a segment opens with a piece of a record, as one does that was put together from a
+/// long record. If the end of that was never written, the segment's name may not be durable, and it
+/// must not be used again. Others that open so are few.
+fn opens_with_a_piece(segment: &SegmentFile) -> Result<bool> {
+    let block = Region::heap(WAL_BLOCK_BYTES);
+    segment
+        .file
+        .read_at(block.bytes_mut(0, WAL_BLOCK_BYTES), BLOCK)
+        .map_err(|error| Error::io("read", &segment.path, error))?;
+    let block = block.bytes(0, WAL_BLOCK_BYTES);
+    let is_frame = FrameHeader::decode(block).is_some();
+    let chunk = decode_chunk(block, FRAME_HEADER_BYTES, usize::MAX);
+    Ok(is_frame && chunk.is_some_and(|chunk| chunk.first && !chunk.last))
 }
 
 fn check_header(
@@ -315,11 +341,13 @@ fn refuse_damage(files: &Files, scan: &Scan, flaw: Flaw) -> Result<()> {
         }
         offset += BLOCK;
     }
+    // Behind a record without its end the next session goes on with the record's own LSNs.
+    let lsn = end_of(scan).lsn;
     for segment in files.blank.iter().chain(&files.broken) {
         let mut offset = BLOCK;
         while offset < segment.bytes {
             if let Ok((header, _)) = frame_at(&mut window, segment, offset, segment.bytes)?
-                && header.lsn >= end.lsn
+                && header.lsn >= lsn
             {
                 return Err(damage(scan, flaw, header.lsn, &segment.path, offset));
             }
@@ -692,7 +720,8 @@ mod tests {
             let stats = disk.stats();
             (count, stats.bytes_read, stats.syncs + stats.writes + stats.removes)
         };
-        let headers = listing.segments.len() as u64 * BLOCK;
+        // Of each segment the header, and of the older two the block behind it.
+        let headers = (listing.segments.len() as u64 + 2) * BLOCK;
         assert_eq!(open_clean(end), (0, headers, 0));
         // A segment with a higher number proves that the log was used afterwards.
         assert_eq!(open_clean(Position::START).0, records.len());

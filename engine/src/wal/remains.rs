@@ -109,11 +109,37 @@ impl Remains {
             let below = firsts.get(index + 1).copied().unwrap_or(Lsn(u64::MAX));
             remains.look_through(file, Some(&header), below);
         }
+        let last_headed = remains.files.len().checked_sub(1);
         headless.into_iter().for_each(|file| remains.look_through(file, None, Lsn(u64::MAX)));
+        if let Some(last_headed) = last_headed {
+            remains.prefer_what_followed(last_headed);
+        }
         // Stable: of frames with one LSN that of the file with a header stays.
         remains.frames.sort_by_key(|place| place.lsn);
         remains.frames.dedup_by_key(|place| place.lsn);
         Ok(remains)
+    }
+
+    /// Leaves out the frames of a segment that holds nothing but a record without its end, where
+    /// another file has frames of the same LSNs: it followed, and its header is damaged.
+    fn prefer_what_followed(&mut self, segment: usize) {
+        let of_segment = |place: &&Place| place.file == segment;
+        let Some(last) = self.frames.iter().rfind(of_segment).copied() else { return };
+        let first = self.frames.iter().find(of_segment).map_or(last.lsn, |place| place.lsn);
+        let is_followed = (self.frames.iter())
+            .any(|place| place.file != segment && place.lsn >= first && place.lsn <= last.lsn);
+        if is_followed && self.is_a_piece_before_the_last(&last) {
+            self.frames.retain(|place| place.file != segment);
+        }
+    }
+
+    /// True when a frame holds a piece of a record that is not its last.
+    fn is_a_piece_before_the_last(&self, place: &Place) -> bool {
+        let mut window = Window::default();
+        let limit = place.offset + place.bytes as u64;
+        let read = window.read(&self.files[place.file], place.offset, WAL_BLOCK_BYTES, limit);
+        let chunk = read.ok().and_then(|block| decode_chunk(block, FRAME_HEADER_BYTES, usize::MAX));
+        chunk.is_some_and(|chunk| !chunk.last)
     }
 
     /// Takes note of every frame of a file.
@@ -296,7 +322,8 @@ impl Partial {
 fn open(host: &dyn Host, file_number: u64, path: &Path) -> Result<(SegmentFile, FoundHeader)> {
     let file = host.open_log(path, OpenMode::Read).map_err(|e| Error::io("open", path, e))?;
     let bytes = file.len().map_err(|e| Error::io("measure", path, e))? / BLOCK * BLOCK;
-    let file = SegmentFile { path: path.to_path_buf(), file, file_number, bytes, filled: true };
+    let (path, filled, is_long) = (path.to_path_buf(), true, false);
+    let file = SegmentFile { path, file, file_number, bytes, filled, is_long };
     if bytes < BLOCK {
         return Ok((file, FoundHeader::Zeros));
     }

@@ -13,11 +13,15 @@
 //!                                                                    removed
 //! ```
 //!
+//! The segment of a long record comes from outside, already live, and is removed in the end, as is
+//! one that was live and got no frame: neither is ever a spare.
+//!
 //! Invariants:
 //! 1. A file has its name `<16 hex digits>.wal` only once it reads as zeros in full length, has its
-//!    space, and is synced, and the directory is synced before the file is used. Every such file is
+//!    space, and is synced, and the directory is synced before the file is used. Or it holds a long
+//!    record but for its last piece, all synced: see [`super::long`]. Every such file is
 //!    at least [`WAL_SEGMENT_BYTES_MIN`] long and a multiple of a block; anything else is damage.
-//! 2. Live segments have consecutive numbers, and first LSNs that never go down.
+//! 2. Live segments have ascending numbers, and first LSNs that never go down.
 //! 3. A header is durable before a frame is written behind it, and never changes while the segment
 //!    is live.
 //! 4. The number in a file's name says only when the file was made.
@@ -43,7 +47,7 @@ const TEMPORARY_SUFFIX: &str = ".tmp";
 
 const _: () = assert!(WAL_SEGMENT_BYTES_MIN > BLOCK + SEGMENT_LOSS_BYTES);
 
-/// A new segment is filled with zeros by writes of this size, each synced.
+/// A new segment is filled with zeros by writes of this size.
 const FILL_BYTES: u64 = 1 << 20;
 /// So many bytes of spares are kept however little was written.
 const SPARE_BYTES_MIN: u64 = 1 << 20;
@@ -93,6 +97,8 @@ pub(super) struct SegmentFile {
     pub(super) bytes: u64,
     /// Every byte of it was written once. False for one that was made for a large record.
     pub(super) filled: bool,
+    /// Made of a long record: it is written through the system's cache, and never used again.
+    pub(super) is_long: bool,
 }
 
 /// A segment that holds, or is about to hold, frames that are needed.
@@ -147,6 +153,21 @@ impl Segments {
             _ => 0,
         };
         let opening = self.opening_bytes.saturating_sub(BLOCK + SEGMENT_LOSS_BYTES);
+        let (reserved, others) = self.spare_room(kept);
+        let room = active.saturating_sub(SEGMENT_LOSS_BYTES) + opening + others;
+        Missing { needed: needed.saturating_sub(room), kept: kept.saturating_sub(reserved) }
+    }
+
+    /// True when the spares take at least half of what a segment of this length does, and `kept`
+    /// bytes besides.
+    pub(super) fn has_spares_for(&self, segment_bytes: u64, kept: u64) -> bool {
+        let spares: u64 = self.spares.iter().map(|spare| usable(spare.bytes)).sum();
+        spares.saturating_sub(kept) >= usable(segment_bytes) / 2
+    }
+
+    /// Bytes of frames that fit into the spares: into the smallest ones, as many as take `kept`
+    /// bytes, and into all others.
+    fn spare_room(&self, kept: u64) -> (u64, u64) {
         let spares = || self.spares.iter().map(|spare| usable(spare.bytes)).zip(0_usize..);
         // From the smallest on, without memory: this is asked for each commit.
         let (mut reserved, mut last) = (0, None);
@@ -155,9 +176,7 @@ impl Segments {
         {
             (reserved, last) = (reserved + next.0, Some(next));
         }
-        let others = spares().map(|(bytes, _)| bytes).sum::<u64>() - reserved;
-        let room = active.saturating_sub(SEGMENT_LOSS_BYTES) + opening + others;
-        Missing { needed: needed.saturating_sub(room), kept: kept.saturating_sub(reserved) }
+        (reserved, spares().map(|(bytes, _)| bytes).sum::<u64>() - reserved)
     }
 
     /// Where the next frame would start.
@@ -207,8 +226,7 @@ impl Segments {
 
     /// Moves segments wholly before `up_to` to the spares and returns the files to remove: small
     /// ones, more than `spares_max`, and more than half as much again as was written since the last
-    /// call, as far as
-    /// neither what was promised nor `kept` bytes need them.
+    /// call, as far as neither what was promised nor `kept` bytes need them.
     pub(super) fn recycle(
         &mut self,
         up_to: Position,
@@ -218,8 +236,9 @@ impl Segments {
         let mut removed = Vec::new();
         while self.live.len() > 1 && self.live[0].header.number < up_to.segment {
             let Some(mut live) = self.live.pop_front() else { break };
-            if live.end == BLOCK {
-                // A recovery may have found it so, whose name is perhaps not durable.
+            // One without frames may be what a recovery has left of a long record: its name is
+            // perhaps not durable.
+            if live.end == BLOCK || live.segment.is_long {
                 removed.push(live.segment);
                 continue;
             }
@@ -329,7 +348,7 @@ pub(super) fn prepare(
         if !mutation::is(Mutation::SegmentNameNotSynced) {
             sync_dir(host, dir)?;
         }
-        Ok(SegmentFile { path: path.clone(), file, file_number, bytes, filled })
+        Ok(SegmentFile { path: path.clone(), file, file_number, bytes, filled, is_long: false })
     });
     if made.is_err() {
         // One of the two names exists, or none. What stays is removed at the next open.

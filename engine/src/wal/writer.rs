@@ -170,6 +170,7 @@ impl Log {
             segments.next_lsn = Lsn(header.first_lsn.0 + frames);
             segments.written.frames += frames;
             segments.written.frame_bytes += end - BLOCK;
+            segments.opening_bytes = next.bytes;
         }
         // The last segment is never given up: this one shall not be it for longer than it must.
         self.open(next)?;
@@ -389,11 +390,10 @@ impl Log {
         let wanted = || {
             let segments = self.segments.lock();
             let active = segments.live.back().filter(|_| segments.writing);
-            let half_full = active.is_some_and(|live| live.end >= live.header.bytes / 2);
-            // The segment of a long record can be longer than any other will be.
-            let length = active.map_or(0, |live| live.header.bytes);
-            let length = length.min(segments.filled_max);
-            half_full && segments.spares.iter().all(|spare| spare.bytes < length)
+            let Some(active) = active else { return false };
+            let half_full = active.end >= active.header.bytes / 2;
+            let next = active.header.bytes.min(self.options.segment_bytes_max);
+            half_full && !segments.has_spares_for(next, self.reserve_bytes())
         };
         self.half_full.store(false, Ordering::Relaxed);
         if !wanted() {

@@ -162,7 +162,7 @@ impl CrashHistory {
         let db = Guarded::new(self.open()?);
         let failing = !self.interleaved && self.random.percent(15);
         if failing {
-            let kind = self.random.pick(&[OpKind::Sync, OpKind::WriteDurable]);
+            let kind = self.random.pick(&[OpKind::Sync, OpKind::WriteDurable, OpKind::SyncDir]);
             let plan = FaultPlan::new(kind, Fault::Tear(EIO));
             self.disk.fail(plan.after(self.random.below(8) as u64));
         }
