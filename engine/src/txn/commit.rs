@@ -216,7 +216,7 @@ impl WriteTxn {
                 self.pages.writer.record = bytes;
                 (len, appended)
             }
-            Finished::Long(long) => (long.record_bytes(), wal.append_long(long)),
+            Finished::Long(long) => (long.record_bytes(), wal.append_long(*long)),
         };
         let appended = appended.map_err(|error| {
             store.queue.lock().unpublished.pop_back();

@@ -75,7 +75,7 @@ pub(crate) struct RecordWriter {
 #[derive(Debug)]
 pub(super) enum Finished {
     Whole(Vec<u8>),
-    Long(LongRecord),
+    Long(Box<LongRecord>),
 }
 
 impl RecordWriter {
@@ -170,7 +170,7 @@ impl RecordWriter {
     pub(super) fn finish(self, log: &dyn LongRecords) -> Result<Finished> {
         let Some(mut long) = self.long else { return Ok(Finished::Whole(self.bytes)) };
         log.end_long(&mut long, self.bytes)?;
-        Ok(Finished::Long(long))
+        Ok(Finished::Long(Box::new(long)))
     }
 
     /// The memory, for the next transaction.
