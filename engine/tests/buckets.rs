@@ -325,6 +325,40 @@ fn many_pairs_are_put_in_any_order_and_the_last_of_a_key_counts() -> Result<()> 
 }
 
 #[test]
+fn many_keys_are_deleted_in_any_order_and_each_counts_once() -> Result<()> {
+    let (_dir, db) = open();
+    let pairs: Vec<(Vec<u8>, [u8; 100])> = (0..5000).map(|n| (key(n), [1; 100])).collect();
+    db.update(|txn| {
+        let mut bucket = txn.create_bucket("b")?;
+        bucket.put_many(&pairs)?;
+        bucket.create_bucket("inner").map(|_| ())
+    })?;
+    db.update(|txn| {
+        let mut bucket = txn.bucket_mut("b")?;
+        // Every other key, backwards, each twice, and some that are not there.
+        let odd = (0..2500).rev().map(|n| 2 * n + 1);
+        let keys: Vec<Vec<u8>> = odd.flat_map(|n| [key(n), key(n), key(n + 10_000)]).collect();
+        assert_eq!(bucket.delete_many(&keys)?, 2500);
+        assert_eq!(bucket.delete_many(&keys)?, 0);
+        let none: [&str; 0] = [];
+        assert_eq!(bucket.delete_many(&none)?, 0);
+        assert!(bucket.delete_many(&[&key(0)[..], b""]).is_err(), "an empty key");
+        assert!(bucket.get(key(0))?.is_some(), "nothing is changed before all keys are checked");
+        let refused = bucket.delete_many(&["inner"]).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::IsABucket { .. }), "{refused}");
+        Ok(())
+    })?;
+    db.view(|txn| {
+        let bucket = txn.bucket("b")?;
+        assert_eq!(bucket.len(), 2501);
+        for index in 0..5000 {
+            assert_eq!(bucket.get(key(index))?.is_some(), index % 2 == 0, "key {index}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_second_opener_and_a_foreign_directory_are_refused() -> Result<()> {
     let (dir, db) = open();
     assert!(Db::open(dir.path().join("db")).unwrap_err().is_locked());

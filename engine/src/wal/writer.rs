@@ -695,6 +695,18 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_that_is_just_half_full_is_half_full() {
+        let disk = SimDisk::new(6);
+        let wal = create_with(&disk, GROWING);
+        while wal.end().offset < WAL_SEGMENT_BYTES_FIRST / 2 {
+            assert!(!wal.wants_segment());
+            commit(&wal, b"fills a block");
+        }
+        assert_eq!(wal.end().offset, WAL_SEGMENT_BYTES_FIRST / 2);
+        assert!(wal.wants_segment() && wal.prepare_ahead().unwrap());
+    }
+
+    #[test]
     fn a_header_always_precedes_frames_and_lsns_are_consecutive() {
         let disk = SimDisk::new(7);
         let wal = create(&disk);
