@@ -12,7 +12,8 @@ side-by-side: Bristlecone beside other engines, and beside the limit of the mach
   --rounds N      rounds, of which the median is reported (3)
   --pairs N       pairs in the database (1000000)
   --seconds N     how long a workload of commits runs (2)
-  --calm N        before a workload wait up to N seconds until others leave the machine alone (0)
+  --calm N        before an engine's turn wait up to N seconds until others leave the machine
+                  alone (10)
   --only NAME     only workloads whose name contains NAME; may be repeated
   --engine NAME   only engines of this name; may be repeated
   --dir DIR       where databases are put, on the device that is measured (temporary files)
@@ -26,7 +27,7 @@ pub(crate) struct Arguments {
     pub(crate) pairs: usize,
     /// How long a workload of commits runs.
     pub(crate) duration: Duration,
-    /// How long a workload waits for a calm machine.
+    /// How long an engine's turn waits for a calm machine.
     pub(crate) patience: Duration,
     pub(crate) only: Vec<String>,
     pub(crate) engines: Vec<String>,
@@ -43,7 +44,7 @@ impl Arguments {
             rounds: 3,
             pairs: 1_000_000,
             duration: Duration::from_secs(2),
-            patience: Duration::ZERO,
+            patience: Duration::from_secs(10),
             only: Vec::new(),
             engines: Vec::new(),
             dir: std::env::temp_dir(),
@@ -73,6 +74,12 @@ impl Arguments {
             return Err(format!("expected 1000 to 100000000 pairs, found {found}").into());
         }
         Ok(arguments)
+    }
+
+    /// The options of a process that takes part in a round.
+    pub(crate) fn for_child(&self) -> [String; 4] {
+        let seconds = self.duration.as_secs_f64().to_string();
+        ["--pairs".to_owned(), self.pairs.to_string(), "--seconds".to_owned(), seconds]
     }
 
     /// Whether a workload is asked for.

@@ -2,6 +2,7 @@
 //! to be alone with its memory. The process is this program again.
 //!
 //! ```text
+//! side-by-side child round ENGINE DIR SET OPTIONS...     see `performer`
 //! side-by-side child load ENGINE DIR PAIRS SEED ORDER    tells "ready", waits for a line,
 //!                                                        loads, tells "loaded"
 //! side-by-side child commit ENGINE DIR PAIRS SEED COMMITS COMMIT_SEED
@@ -17,9 +18,11 @@ use std::time::{Duration, Instant};
 
 use bristlecone_benches::data::{Data, Shape, sorted};
 
+use crate::arguments::Arguments;
 use crate::commits::{Commits, Writer};
 use crate::engines::{Engine, KINDS, Kind, Mode, Opening, Result};
 use crate::measure::{check_sum, verify};
+use crate::performer;
 use crate::workload::Order;
 
 /// The first word of a command line that is meant for a child.
@@ -31,6 +34,7 @@ pub(crate) const PUTS: usize = 500;
 pub(crate) fn run(words: &[String]) -> Option<Result<()>> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Some(match *words.as_slice() {
+        [WORD, "round", name, dir, set, ref options @ ..] => round(name, dir, set, options),
         [WORD, "load", name, dir, pairs, seed, order] => load(name, dir, pairs, seed, order),
         [WORD, "commit", name, dir, pairs, seed, count, commit_seed] => {
             commit(name, dir, pairs, seed, count, commit_seed)
@@ -41,9 +45,19 @@ pub(crate) fn run(words: &[String]) -> Option<Result<()>> {
     })
 }
 
+fn round(name: &str, dir: &str, set: &str, options: &[&str]) -> Result<()> {
+    let mut arguments = Arguments::parse(options.iter().map(|word| (*word).to_owned()))?;
+    arguments.dir = dir.into();
+    performer::serve(kind_of(name)?, set, &arguments)
+}
+
+fn kind_of(name: &str) -> Result<Kind> {
+    let kind = KINDS.iter().find(|kind| kind.name == name).copied();
+    kind.ok_or_else(|| format!("expected an engine of this build, found {name}").into())
+}
+
 fn engine_of(name: &str, dir: &str, payload_bytes: u64) -> Result<Box<dyn Engine>> {
-    let kind = KINDS.iter().find(|kind| kind.name == name);
-    let kind = kind.ok_or_else(|| format!("expected an engine of this build, found {name}"))?;
+    let kind = kind_of(name)?;
     let value_bytes = Shape::Random.value_bytes();
     let opening = Opening { mode: Mode::Durable, payload_bytes, value_bytes, data: None };
     (kind.open)(Path::new(dir), &opening)
@@ -101,17 +115,23 @@ fn open(name: &str, dir: &str, payload: &str, key: &str, sum: &str) -> Result<()
     engine.close()
 }
 
-fn tell(line: &str) -> Result<()> {
+/// Tells the parent a line.
+pub(crate) fn tell(line: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;
     Ok(stdout.flush()?)
 }
 
 fn wait_for_line() -> Result<()> {
+    line().map(|_| ())
+}
+
+/// Waits for a line of the parent.
+pub(crate) fn line() -> Result<String> {
     let mut line = String::new();
     match std::io::stdin().lock().read_line(&mut line)? {
         0 => Err("expected a line, found the end of the input".into()),
-        _ => Ok(()),
+        _ => Ok(line.trim_end().to_owned()),
     }
 }
 
@@ -156,14 +176,32 @@ impl Process {
         let told = process.line()?;
         let nanoseconds: u64 =
             told.parse().map_err(|_| format!("expected a time, got {told:?}"))?;
-        let status = process.child.wait()?;
-        if !status.success() {
-            return Err(format!("expected a process that closes, found {status}").into());
-        }
+        process.ended()?;
         Ok(Duration::from_nanos(nanoseconds))
     }
 
-    fn start<W: AsRef<str>>(front: &[&str], dir: &Path, words: &[W]) -> Result<Process> {
+    /// Waits for the end of a child that has told its last.
+    pub(crate) fn ended(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        if !status.success() {
+            return Err(format!("expected a process that closes, found {status}").into());
+        }
+        Ok(())
+    }
+
+    /// Tells the child a line, and waits for its answer.
+    pub(crate) fn ask(&mut self, line: &str) -> Result<String> {
+        writeln!(self.input, "{line}")?;
+        let answer = self.line()?;
+        if !answer.is_empty() {
+            return Ok(answer);
+        }
+        let status = self.child.wait()?;
+        Err(format!("expected an answer, found that the process has ended: {status}").into())
+    }
+
+    /// Starts a child of this command line.
+    pub(crate) fn start<W: AsRef<str>>(front: &[&str], dir: &Path, words: &[W]) -> Result<Process> {
         let program: PathBuf = std::env::current_exe()?;
         let mut command = Command::new(program);
         command.arg(WORD).args(front).arg(dir).args(words.iter().map(AsRef::as_ref));

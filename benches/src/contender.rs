@@ -30,8 +30,8 @@ pub(crate) struct Common<'a> {
 
 /// An engine in one round.
 pub(crate) struct Contender {
-    pub(crate) kind: Kind,
-    /// `None` after a failure.
+    kind: Kind,
+    /// `None` while the database is closed.
     engine: Option<Box<dyn Engine>>,
     mode: Mode,
     /// The index of the value that each key should have.
@@ -50,15 +50,6 @@ impl Contender {
         }
         let newest = (0..).take(common.data.count()).collect();
         Ok(Contender { kind, engine: Some(engine), mode: Mode::Durable, newest, scratch })
-    }
-
-    pub(crate) fn is_in(&self) -> bool {
-        self.engine.is_some()
-    }
-
-    /// Ends the round of this engine.
-    pub(crate) fn give_up(&mut self) {
-        self.engine = None;
     }
 
     /// Does the work once. `reads` and `seed` are the same for all engines.
@@ -200,15 +191,17 @@ impl Contender {
         engine.compact()?;
         let seconds = begin.elapsed().as_secs_f64();
         let measure = self.size(common.data)?;
-        let beside = (self.kind.role != Role::Limit).then_some((seconds, "s to compact"));
+        let beside =
+            (self.kind.role != Role::Limit).then_some((seconds, "s to compact".to_owned()));
         Ok(Measure { beside, ..measure })
     }
 
     /// Compares the database with what was put.
     pub(crate) fn verify(&self, common: &Common<'_>) -> Result<()> {
         match (&self.engine, self.kind.role, common.set) {
+            (None, ..) => Err("expected an open engine, found none".into()),
             // The limit keeps no puts; each value was compared when it was put.
-            (None, ..) | (_, Role::Limit, _) | (.., Set::Values) => Ok(()),
+            (_, Role::Limit, _) | (.., Set::Values) => Ok(()),
             (Some(engine), _, Set::Buckets) => buckets::verify(&**engine, common.data),
             (Some(engine), ..) => measure::verify(&**engine, common.data, &self.newest),
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Others use less than this share of the processors on a calm machine.
 const CALM: f64 = 0.1;
 /// How long is looked before the machine is called calm.
-const LOOK: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Processor time since the start of the machine, in the kernel's ticks of 10 ms.
 #[derive(Clone, Copy, Debug)]

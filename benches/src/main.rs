@@ -15,6 +15,7 @@ mod engines;
 mod lifecycle;
 mod measure;
 mod outcome;
+mod performer;
 mod reads;
 mod together;
 mod values;
@@ -26,11 +27,11 @@ use bristlecone_benches::record::Record;
 use bristlecone_benches::{circumstances, device, machine};
 
 use arguments::{Arguments, USAGE};
-use contest::Contest;
 use device::Device;
 use engines::{KINDS, Result};
 use workload::WORKLOADS;
 
+/// Of the data.
 const SEED: u64 = 0xb215_71ec_04e0_0001;
 
 fn main() -> ExitCode {
@@ -60,8 +61,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let data =
         format!("{} pairs, seed {SEED:#x}, {:?} of commits", arguments.pairs, arguments.duration);
     let mut circumstances = circumstances::before("side-by-side", device.as_ref(), data);
-    let contest = Contest { arguments, device: device.as_ref(), seed: SEED };
-    let rows = contest.run()?;
+    let rows = contest::run(arguments)?;
     circumstances.load_after = machine::load_average();
     let run = outcome::record(&rows, arguments.rounds, circumstances);
     println!("{}", outcome::table(&run));

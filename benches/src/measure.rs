@@ -5,6 +5,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use bristlecone_benches::data::{Data, Pair, sorted};
 
 use crate::device::{Counts, Device};
@@ -15,12 +17,12 @@ use crate::workload::Order;
 pub(crate) const DELETED: u32 = u32::MAX;
 
 /// What was measured once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measure {
     /// In the unit of the workload.
     pub(crate) value: f64,
     /// A second figure, and its unit.
-    pub(crate) beside: Option<(f64, &'static str)>,
+    pub(crate) beside: Option<(f64, String)>,
     /// Processor time of the calling threads for an operation, in seconds: what stays true on a
     /// busy machine. Threads of the engine are not counted.
     pub(crate) cpu_seconds: Option<f64>,
@@ -36,7 +38,7 @@ pub(crate) struct Measure {
 }
 
 /// What the device did meanwhile.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Durable {
     pub(crate) commits: u64,
     /// Flushes without which the commits cannot have been durable.
@@ -53,7 +55,7 @@ impl Durable {
 }
 
 /// How long commits took.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) median: Duration,
     pub(crate) p99: Duration,

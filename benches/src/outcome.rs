@@ -83,11 +83,12 @@ fn entry(row: &Row) -> Entry {
         }
     }
     // The second figure of a workload has its unit for a name.
-    if let Some(unit) = row.measures.iter().find_map(|measure| Some(measure.beside?.1))
-        && let Some(spread) = Spread::of(row.measures.iter().filter_map(|it| Some(it.beside?.0)))
+    let second = |it: &Measure| it.beside.as_ref().map(|beside| beside.0);
+    if let Some((_, unit)) = row.measures.iter().find_map(|measure| measure.beside.as_ref())
+        && let Some(spread) = Spread::of(row.measures.iter().filter_map(second))
     {
         let better = if unit.ends_with("/s") { Better::Higher } else { Better::Lower };
-        beside.insert(unit.to_owned(), Figure { unit: unit.to_owned(), better, spread });
+        beside.insert(unit.clone(), Figure { unit: unit.clone(), better, spread });
     }
     let absent = row.absent.iter().map(|why| format!("cannot: {why}"));
     Entry {

@@ -56,7 +56,7 @@ pub(crate) fn gets_beside_commits(
     let flushes = during.map(|during| during.flushes);
     Ok(Measure {
         value: readers.iter().map(|done| done.operations as f64 / done.seconds).sum(),
-        beside: Some((writer.operations as f64 / writer.seconds, "puts/s")),
+        beside: Some((writer.operations as f64 / writer.seconds, "puts/s".to_owned())),
         durable: Some(Durable { commits, flushes_min: commits, flushes }),
         latency: latency(writer.nanoseconds.clone()),
         settle_seconds: Some(settle_seconds),
@@ -157,5 +157,9 @@ pub(crate) fn long_reader(
         _ => after.saturating_sub(before),
     };
     let rate = overwrites as f64 / elapsed.as_secs_f64();
-    Ok(Measure { value: grown as f64 / 1e6, beside: Some((rate, "puts/s")), ..Measure::default() })
+    Ok(Measure {
+        value: grown as f64 / 1e6,
+        beside: Some((rate, "puts/s".to_owned())),
+        ..Measure::default()
+    })
 }

@@ -118,6 +118,19 @@ impl Work {
     }
 }
 
+impl Set {
+    /// For a command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Set::Pairs => "pairs",
+            Set::Halved => "halved",
+            Set::Records => "records",
+            Set::Buckets => "buckets",
+            Set::Values => "values",
+        }
+    }
+}
+
 impl Order {
     /// For a command line.
     pub(crate) fn word(self) -> &'static str {
