@@ -4,7 +4,7 @@
 //! 1. `PageId::NONE` names no page; its file reading would be page 0, a meta page, which no tree
 //!    can reach.
 //! 2. The top bit of a page id says where the page lives: clear for the data file, set for the
-//!    arena.
+//!    arena. There, the next bit says what takes the place: a whole page, or an overlay.
 
 use std::fmt;
 
@@ -17,12 +17,23 @@ impl PageId {
     pub(crate) const NONE: PageId = PageId(0);
     /// The bit that marks an arena page.
     pub(crate) const ARENA_BIT: u32 = 1 << 31;
+    /// The bit that, with the one above, marks an overlay.
+    const OVERLAY_BIT: u32 = 1 << 30;
 
-    /// The page `index` of the arena.
+    /// Units of the arena that can be named.
+    pub(crate) const ARENA_UNITS_MAX: u32 = PageId::OVERLAY_BIT;
+
+    /// The whole page that starts at unit `index` of the arena.
     #[inline]
     pub(crate) fn arena(index: u32) -> PageId {
-        debug_assert!(index & PageId::ARENA_BIT == 0);
+        debug_assert!(index & (PageId::ARENA_BIT | PageId::OVERLAY_BIT) == 0);
         PageId(index | PageId::ARENA_BIT)
+    }
+
+    /// The overlay at unit `index` of the arena.
+    #[inline]
+    pub(crate) fn overlay(index: u32) -> PageId {
+        PageId(PageId::arena(index).0 | PageId::OVERLAY_BIT)
     }
 
     /// True for an arena page, which has no place in the file yet.
@@ -31,10 +42,16 @@ impl PageId {
         self.0 & PageId::ARENA_BIT != 0
     }
 
-    /// The index within the file or the arena.
+    /// True for a leaf in the arena that leaves entries where they are: see `page::overlay`.
+    #[inline]
+    pub(crate) fn is_overlay(self) -> bool {
+        self.0 >= PageId::ARENA_BIT | PageId::OVERLAY_BIT
+    }
+
+    /// The page of the file, or the first unit of the arena.
     #[inline]
     pub(crate) fn index(self) -> u32 {
-        self.0 & !PageId::ARENA_BIT
+        if self.is_arena() { self.0 & !(PageId::ARENA_BIT | PageId::OVERLAY_BIT) } else { self.0 }
     }
 
     /// True when this names no page.
@@ -46,10 +63,11 @@ impl PageId {
 
 impl fmt::Debug for PageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.is_none(), self.is_arena()) {
-            (true, _) => f.write_str("none"),
-            (_, true) => write!(f, "arena:{}", self.index()),
-            (_, false) => write!(f, "{}", self.0),
+        match (self.is_none(), self.is_arena(), self.is_overlay()) {
+            (true, ..) => f.write_str("none"),
+            (_, true, true) => write!(f, "overlay:{}", self.index()),
+            (_, true, false) => write!(f, "arena:{}", self.index()),
+            (_, false, _) => write!(f, "{}", self.0),
         }
     }
 }

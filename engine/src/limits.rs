@@ -34,6 +34,9 @@ pub const FILE_PAGES_MAX: u32 = (1 << 31) - 1;
 pub const MAP_BYTES_RESERVED: usize = 1 << 40;
 /// Address space reserved for pages that have no place in the file yet.
 pub const ARENA_BYTES_RESERVED: usize = 64 << 30;
+/// That memory is handed out in units of which a page has so many. A whole page takes all of them
+/// and an overlay, which leaves most entries where they are, takes one.
+pub const ARENA_UNITS: u32 = 4;
 
 /// The log is written in blocks of this size: a power cut tears no smaller unit that could hold
 /// acknowledged data.

@@ -58,6 +58,10 @@ pub enum Mutation {
     DroppedCopyLost,
     /// A transaction that is rolled back keeps its pages.
     RolledBackPageLost,
+    /// The page that an overlay is laid over is used again while the overlay is there.
+    BaseNotHeld,
+    /// The page that an overlay was laid over stays marked as in use.
+    BaseLost,
     /// The name of a new database is not made durable.
     DatabaseNameNotSynced,
     /// The directory of a new database is not made durable.
@@ -77,7 +81,7 @@ pub enum Mutation {
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 28] = [
+    pub const ALL: [Mutation; 30] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -99,6 +103,8 @@ impl Mutation {
         Mutation::LogPositionAhead,
         Mutation::DroppedCopyLost,
         Mutation::RolledBackPageLost,
+        Mutation::BaseNotHeld,
+        Mutation::BaseLost,
         Mutation::DatabaseNameNotSynced,
         Mutation::DirectoryNotSynced,
         Mutation::RecoveryNotSynced,

@@ -4,15 +4,19 @@
 //! children exist, with their places and checksums, when the page itself is copied. Copies are
 //! gathered into long writes.
 //!
+//! Of an overlay the whole leaf is written. What it was laid over, if that is in the file, is no
+//! part of what is written; the space map keeps it until the newest root needs it no more.
+//!
 //! Never changes an arena page. Invariants:
 //! 1. Only pages taken from the space map for this checkpoint are written.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
-use crate::limits::{BUCKET_DEPTH_MAX, TREE_HEIGHT_MAX};
+use crate::limits::{ARENA_UNITS, BUCKET_DEPTH_MAX, TREE_HEIGHT_MAX};
 use crate::page::header::Header;
-use crate::page::{BucketRecord, Reference, Target, overflow, references};
+use crate::page::{BucketRecord, Reference, Target, overflow, overlay, references};
 use crate::pager::{Extent, SpaceMap};
+use crate::tree::Pages;
 use crate::txn::{Root, Store};
 
 /// Writes are gathered up to this size, and synced as soon as there is so much: a commit that is
@@ -32,11 +36,11 @@ pub(crate) struct Moved {
     pub(super) originals: Vec<Original>,
 }
 
-/// Arena pages that were copied: the first one, how many, and when they were born.
+/// What was copied: the first page, how many units of the arena, and when they were born.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Original {
     pub(super) id: PageId,
-    pub(super) count: u32,
+    pub(super) units: u32,
     pub(super) born: Epoch,
 }
 
@@ -152,9 +156,22 @@ impl<'a> Copier<'a> {
     fn copy_page(&mut self, frame: &Frame) -> Result<()> {
         let page = self.take_page()?;
         let start = self.buffer.len();
-        let bytes = self.store.memory.bytes(frame.page.id, 1);
-        let original = Original { id: frame.page.id, count: 1, born: Header::read(bytes).born };
-        self.buffer.extend_from_slice(bytes);
+        let (memory, id) = (&self.store.memory, frame.page.id);
+        let bytes = memory.bytes(id, 1);
+        let born = Header::read(bytes).born;
+        let units = if id.is_overlay() { 1 } else { ARENA_UNITS };
+        if id.is_overlay() {
+            let base = overlay::base(bytes);
+            self.buffer.resize(start + memory.page_bytes(), 0);
+            let whole = &mut self.buffer[start..];
+            overlay::write_whole(bytes, memory.page(base)?, whole, born);
+            if !base.id.is_arena() {
+                self.space.vacate(memory, base.id.0)?;
+            }
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        let original = Original { id, units, born };
         let copy = &mut self.buffer[start..];
         for reference in &frame.references {
             let place = self.moved.get(reference.page.id).expect("invariant: children come first");
@@ -172,7 +189,8 @@ impl<'a> Copier<'a> {
         let bytes = self.store.memory.bytes(run.id, count);
         self.write(extent.start, bytes)?;
         let place = PageRef { id: PageId(extent.start), crc: crc32fast::hash(bytes) };
-        let original = Original { id: run.id, count, born: Header::read(bytes).born };
+        let units = count * ARENA_UNITS;
+        let original = Original { id: run.id, units, born: Header::read(bytes).born };
         self.moved.insert(original, place);
         Ok(())
     }

@@ -136,7 +136,7 @@ fn seal(store: &Arc<Store>) -> Result<Seal> {
         std::mem::take(&mut writer.freed).into_iter().partition(|page| page.freed <= root.epoch);
     writer.freed = later;
     let appended_bytes = store.gauges.appended_bytes.load(Ordering::Relaxed);
-    let used = writer.arena.used() as usize * store.memory.page_bytes();
+    let used = writer.arena.used() as usize * store.memory.unit_bytes();
     let is_busy = store.log_bytes() >= store.options.checkpoint_log_bytes / 2
         || used as u64 >= store.options.checkpoint_memory_bytes / 2;
     let arena_bytes_kept = if is_busy { used.max(ARENA_BYTES_KEPT) } else { ARENA_BYTES_KEPT };

@@ -5,17 +5,22 @@
 //! changed, as any writer copies what it changes; published pages stay as they are. So readers
 //! never see a page change, and no load of a page id has to be atomic.
 //!
+//! What they laid an overlay over stays in memory as its base. The copy of such a page is no part
+//! of the newest tree, and free again for the next checkpoint.
+//!
 //! Invariants:
 //! 1. The content of every bucket is the same before and after.
-//! 2. Afterwards the newest root reaches no arena page that was copied.
+//! 2. Afterwards the newest root reaches no arena page that was copied, but as a base.
 
 use crate::error::Result;
-use crate::ids::{Epoch, PageRef};
+use crate::ids::{Epoch, PageId, PageRef};
+use crate::limits::ARENA_UNITS;
 use crate::mutation::{self, Mutation};
-use crate::page::{Reference, Target, references};
+use crate::page::{Reference, Target, overlay, references};
 use crate::pager::Retired;
 use crate::tree::{Pages, PagesMut};
 use crate::txn::{Store, WriteTxn};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::copy::{Moved, Original};
@@ -37,12 +42,16 @@ pub(super) fn relocate(store: &Arc<Store>, moved: Moved, sealed: Epoch) -> Resul
     let mut txn = WriteTxn::begin_unlogged(store)?;
     let kept = release_dropped(&mut txn, &moved, sealed);
     let (buckets, system) = (txn.levels[0].tree.root, txn.system.tree.root);
-    let buckets = relocate_tree(&mut txn, &moved, buckets)?;
+    let mut bases = BTreeSet::new();
+    let buckets = relocate_tree(&mut txn, &moved, &mut bases, buckets)?;
     txn.levels[0].tree.root = buckets;
-    let system = relocate_tree(&mut txn, &moved, system)?;
+    let system = relocate_tree(&mut txn, &moved, &mut bases, system)?;
     txn.system.tree.root = system;
-    for Original { id, count, born } in kept {
-        txn.pages.retire_moved(id, count, born);
+    for Original { id, units, born } in kept {
+        match moved.get(id).filter(|_| bases.contains(&id)) {
+            Some(place) => txn.pages.retire_copy(place.id, born),
+            None => txn.pages.retire_moved(id, units, born)?,
+        }
     }
     txn.replace_tip()
 }
@@ -56,7 +65,8 @@ fn release_dropped(txn: &mut WriteTxn, moved: &Moved, sealed: Epoch) -> Vec<Orig
         if let Some(place) = moved.get(retired.id) {
             dropped.push(retired.id);
             if !mutation::is(Mutation::DroppedCopyLost) {
-                writer.freed.push(Retired { id: place.id, ..*retired });
+                let count = retired.count.div_ceil(ARENA_UNITS);
+                writer.freed.push(Retired { id: place.id, count, ..*retired });
             }
         }
     }
@@ -65,14 +75,20 @@ fn release_dropped(txn: &mut WriteTxn, moved: &Moved, sealed: Epoch) -> Vec<Orig
     kept.copied().collect()
 }
 
-fn relocate_tree(txn: &mut WriteTxn, moved: &Moved, root: PageRef) -> Result<PageRef> {
+/// Adds to `bases` the pages with a copy that overlays are laid over.
+fn relocate_tree(
+    txn: &mut WriteTxn,
+    moved: &Moved,
+    bases: &mut BTreeSet<PageId>,
+    root: PageRef,
+) -> Result<PageRef> {
     if let Some(place) = moved.get(root.id) {
         return Ok(place);
     }
     if !root.id.is_arena() {
         return Ok(root);
     }
-    let mut stack = vec![frame(txn, moved, root)?];
+    let mut stack = vec![frame(txn, moved, bases, root)?];
     loop {
         let top = stack.last_mut().expect("invariant: returns when the root is done");
         if let Some(reference) = top.references.get(top.next).copied() {
@@ -80,7 +96,7 @@ fn relocate_tree(txn: &mut WriteTxn, moved: &Moved, root: PageRef) -> Result<Pag
             match (moved.get(reference.page.id), reference.target) {
                 (Some(place), _) => top.changes.push((reference, place)),
                 (None, Target::Run { .. }) => {}
-                (None, _) => stack.push(frame(txn, moved, reference.page)?),
+                (None, _) => stack.push(frame(txn, moved, bases, reference.page)?),
             }
             continue;
         }
@@ -97,8 +113,16 @@ fn relocate_tree(txn: &mut WriteTxn, moved: &Moved, root: PageRef) -> Result<Pag
     }
 }
 
-fn frame(txn: &WriteTxn, moved: &Moved, page: PageRef) -> Result<Frame> {
+fn frame(
+    txn: &WriteTxn,
+    moved: &Moved,
+    bases: &mut BTreeSet<PageId>,
+    page: PageRef,
+) -> Result<Frame> {
     let bytes = txn.pages.page(page)?;
+    if page.id.is_overlay() {
+        bases.extend(Some(overlay::base(bytes).id).filter(|base| moved.get(*base).is_some()));
+    }
     let references: Vec<Reference> = references(bytes).filter(|to| to.page.id.is_arena()).collect();
     // Most are leaves that nobody has looked at for a while, and of which the header says that
     // nothing is to be done: their cache misses overlap.

@@ -6,10 +6,10 @@
 //!  2 u16 count       leaf: entries; interior: separators
 //!  4 u16 prefix_len  bytes that every key (separator) of the page starts with
 //!  6 u16 flags       bit 0: a leaf that may refer to other pages; bit 1: an interior page that
-//!                    keeps whole separator suffixes
+//!                    keeps whole separator suffixes; bit 2, only in memory: an overlay
 //!  8 u16 heap_low    offset of the lowest byte of the heap, which ends with the page
 //! 10 u16 garbage     dead bytes within the heap
-//! 12 u32 zero        in an overflow run: pages of the run
+//! 12 u32 zero        in an overflow run: pages of the run; in an overlay: live bytes of the heap
 //! 16 u64 born        epoch in which the page was copied or made
 //! ```
 //!
@@ -27,6 +27,8 @@ pub(crate) const PAGE_HEADER_BYTES: usize = 24;
 pub(crate) const FLAG_REFERENCES: u16 = 1 << 0;
 /// An interior page that keeps whole separator suffixes.
 pub(crate) const FLAG_SUFFIXES: u16 = 1 << 1;
+/// An overlay, which no file ever holds: see [`super::overlay`].
+pub(crate) const FLAG_OVERLAY: u16 = 1 << 2;
 
 const KIND_AT: usize = 0;
 const LEVEL_AT: usize = 1;
@@ -66,7 +68,7 @@ pub(crate) struct Header {
     pub(crate) flags: u16,
     pub(crate) heap_low: usize,
     pub(crate) garbage: usize,
-    /// Zero in a tree page; the pages of an overflow run.
+    /// Zero in a tree page; the pages of an overflow run; the live bytes of an overlay's heap.
     pub(crate) pages: u32,
     pub(crate) born: Epoch,
 }
@@ -152,6 +154,11 @@ pub(crate) fn set_heap_low(bytes: &mut [u8], heap_low: usize) {
 
 pub(crate) fn set_garbage(bytes: &mut [u8], garbage: usize) {
     put_u16(bytes, GARBAGE_AT, narrow(garbage));
+}
+
+/// Sets the live bytes of an overlay's heap.
+pub(crate) fn set_live(bytes: &mut [u8], live: usize) {
+    put_u32(bytes, PAGES_AT, live as u32);
 }
 
 /// Adds to the flags of a page.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Keys are whole in the heap; the prefix only decides which four bytes the heads show. A leaf
-//! *image* (see `bucket`) is the same, as long as its content. Never changes a byte. Invariants:
+//! *image* (see `bucket`) is the same, as long as its content. The heap of an *overlay* begins in
+//! another page and goes on in its own (see `overlay`). Never changes a byte. Invariants:
 //! 1. No function panics, whatever the bytes: one whose arrays do not fit
 //!    reads as empty, and offsets are clamped to the page.
 
@@ -18,7 +19,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::entry::{self, Entry, EntryHead};
-use super::header::{FLAG_REFERENCES, Header, PAGE_HEADER_BYTES};
+use super::header::{FLAG_OVERLAY, FLAG_REFERENCES, Header, PAGE_HEADER_BYTES};
 use super::keys::{head, lower_bound, stored_head, suffix, upper_bound};
 use crate::codec::align4;
 use crate::io::prefetch_slice;
@@ -33,6 +34,10 @@ pub(crate) const LEAF_INDEX_BYTES: usize = 4 + 2;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaf<'a> {
     bytes: &'a [u8],
+    /// What slots are counted from: the leaf's own bytes, or those of an overlay's base.
+    heap: &'a [u8],
+    /// What slots beyond `heap` lead to: an overlay's own bytes, else none.
+    beyond: &'a [u8],
     prefix: &'a [u8],
     heads: &'a [[u8; 4]],
     slots: &'a [[u8; 2]],
@@ -41,11 +46,22 @@ pub(crate) struct Leaf<'a> {
 impl<'a> Leaf<'a> {
     /// A leaf without entries or bytes.
     pub(crate) const EMPTY: Leaf<'static> =
-        Leaf { bytes: &[], prefix: &[], heads: &[], slots: &[] };
+        Leaf { bytes: &[], heap: &[], beyond: &[], prefix: &[], heads: &[], slots: &[] };
 
     /// REQUIRES: `bytes` are those of a leaf; others read as some leaf or other.
     #[inline]
     pub(crate) fn new(bytes: &'a [u8]) -> Leaf<'a> {
+        Leaf::of(bytes, bytes, &[])
+    }
+
+    /// The leaf of an overlay and its base. REQUIRES: as [`Leaf::new`].
+    #[inline]
+    pub(crate) fn over(bytes: &'a [u8], base: &'a [u8]) -> Leaf<'a> {
+        Leaf::of(bytes, base, bytes)
+    }
+
+    #[inline]
+    fn of(bytes: &'a [u8], heap: &'a [u8], beyond: &'a [u8]) -> Leaf<'a> {
         let header = Header::read(bytes);
         let heads_at = PAGE_HEADER_BYTES + align4(header.prefix_len);
         let (heads_len, slots_len) = (header.count * 4, header.count * 2);
@@ -58,6 +74,8 @@ impl<'a> Leaf<'a> {
         let (heads, rest) = arrays.split_at(heads_len);
         Leaf {
             bytes,
+            heap,
+            beyond,
             prefix: &prefix[PAGE_HEADER_BYTES..][..header.prefix_len],
             heads: heads.as_chunks().0,
             slots: rest[..slots_len].as_chunks().0,
@@ -137,7 +155,7 @@ impl<'a> Leaf<'a> {
             return None;
         }
         if self.has_head(candidate + 1, wanted) {
-            return find_among_ties(self.bytes, key);
+            return find_among_ties((self.bytes, self.heap, self.beyond), key);
         }
         let found = self.entry(candidate);
         (found.key == key).then_some(found)
@@ -193,9 +211,17 @@ impl<'a> Leaf<'a> {
         self.slots.get(index).map_or(0, |slot| usize::from(u16::from_le_bytes(*slot)))
     }
 
+    /// Where what [`Leaf::slot`] tells is in the leaf's own bytes, if it is.
+    pub(crate) fn own_place(&self, slot: usize) -> Option<usize> {
+        if self.beyond.is_empty() { Some(slot) } else { slot.checked_sub(self.heap.len()) }
+    }
+
     /// Bytes of all entries in the heap, dead bytes left out.
     pub(crate) fn heap_bytes(&self) -> usize {
         let header = Header::read(self.bytes);
+        if header.flags & FLAG_OVERLAY != 0 {
+            return header.pages as usize;
+        }
         self.bytes.len().saturating_sub(header.heap_low).saturating_sub(header.garbage)
     }
 
@@ -216,7 +242,11 @@ impl<'a> Leaf<'a> {
 
     #[inline]
     fn at_slot(&self, slot: [u8; 2]) -> &'a [u8] {
-        self.bytes.get(usize::from(u16::from_le_bytes(slot))..).unwrap_or(&[])
+        let at = usize::from(u16::from_le_bytes(slot));
+        match self.heap.get(at..) {
+            Some(found) if !found.is_empty() => found,
+            _ => self.beyond.get(at.wrapping_sub(self.heap.len())..).unwrap_or(&[]),
+        }
     }
 
     #[inline]
@@ -242,7 +272,10 @@ impl<'a> Leaf<'a> {
 
 /// The same as [`Leaf::find`]. Takes bytes, lest the view be kept in memory for its sake.
 #[inline(never)]
-fn find_among_ties<'a>(leaf: &'a [u8], key: &[u8]) -> Option<Entry<'a>> {
-    let leaf = Leaf::new(leaf);
+fn find_among_ties<'a>(
+    (bytes, heap, beyond): (&'a [u8], &'a [u8], &'a [u8]),
+    key: &[u8],
+) -> Option<Entry<'a>> {
+    let leaf = Leaf::of(bytes, heap, beyond);
     leaf.search(key).ok().map(|index| leaf.entry(index))
 }

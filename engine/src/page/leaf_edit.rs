@@ -1,15 +1,16 @@
 //! A leaf, changed in place: insert, replace, remove.
 //!
 //! A change that does not fit as the page is, but would without its dead bytes or with a shorter
-//! prefix, rewrites the page. Never splits. REQUIRES throughout: the bytes passed `validate` or
-//! were written by this module. Invariants:
+//! prefix, rewrites the page. An overlay is never rewritten: who is refused makes it whole. Never
+//! splits. REQUIRES throughout: the bytes passed `validate` or were written by this module.
+//! Invariants:
 //! 1. A refused change leaves the page as it was.
 //! 2. Live entries never overlap, and `heap_low + live + garbage` is the page's length.
 
 use super::entry::Entry;
 use super::header::{
     FLAG_REFERENCES, Header, PAGE_HEADER_BYTES, PageKind, add_flags, narrow, set_count,
-    set_garbage, set_heap_low,
+    set_garbage, set_heap_low, set_live,
 };
 use super::keys::head;
 use super::leaf::{LEAF_INDEX_BYTES, Leaf};
@@ -21,6 +22,8 @@ use crate::ids::Epoch;
 #[derive(Debug)]
 pub(crate) struct LeafMut<'a> {
     bytes: &'a mut [u8],
+    /// Of an overlay, the base.
+    base: Option<&'a [u8]>,
 }
 
 /// How entries change when a leaf is rewritten.
@@ -32,7 +35,12 @@ enum Change {
 
 impl<'a> LeafMut<'a> {
     pub(crate) fn new(bytes: &'a mut [u8]) -> LeafMut<'a> {
-        LeafMut { bytes }
+        LeafMut { bytes, base: None }
+    }
+
+    /// The leaf of an overlay and its base.
+    pub(crate) fn over(bytes: &'a mut [u8], base: &'a [u8]) -> LeafMut<'a> {
+        LeafMut { bytes, base: Some(base) }
     }
 
     /// Makes `bytes` an empty leaf.
@@ -49,11 +57,36 @@ impl<'a> LeafMut<'a> {
             born,
         };
         header.write(bytes);
-        LeafMut { bytes }
+        LeafMut::new(bytes)
     }
 
     pub(crate) fn view(&self) -> Leaf<'_> {
-        Leaf::new(self.bytes)
+        match self.base {
+            None => Leaf::new(self.bytes),
+            Some(base) => Leaf::over(self.bytes, base),
+        }
+    }
+
+    /// What a slot is that leads to byte `at`.
+    fn slot_of(&self, at: usize) -> u16 {
+        narrow(self.base.map_or(0, <[u8]>::len) + at)
+    }
+
+    /// True for an entry that an overlay does not take: it may refer to pages, or the whole leaf
+    /// would not fit a page with the `added` bytes.
+    fn refuses(&self, entry: &Entry<'_>, added: usize) -> bool {
+        self.base.is_some_and(|base| {
+            entry.payload.has_references() || self.view().used_bytes() + added > base.len()
+        })
+    }
+
+    /// Keeps the books: live bytes of an overlay's heap, or else dead bytes. The heap has grown by
+    /// `added`, and `dead` of its bytes are live no more.
+    fn keep_books(&mut self, header: &Header, added: usize, dead: usize) {
+        match self.base {
+            None => set_garbage(self.bytes, header.garbage + dead),
+            Some(_) => set_live(self.bytes, header.pages as usize + added - dead),
+        }
     }
 
     /// Inserts before entry `index`, where the entry's key belongs. False when it does not fit.
@@ -66,7 +99,10 @@ impl<'a> LeafMut<'a> {
             return self.rewrite(index, entry, Change::Insert);
         };
         // The first key becomes the prefix; keys that follow shorten it as they must.
-        if free < need + LEAF_INDEX_BYTES || leaf.count() == 0 {
+        if free < need + LEAF_INDEX_BYTES
+            || leaf.count() == 0
+            || self.refuses(entry, need + LEAF_INDEX_BYTES)
+        {
             return self.rewrite(index, entry, Change::Insert);
         }
         let (count, heads_at) = (leaf.count(), leaf.heads_at());
@@ -78,9 +114,10 @@ impl<'a> LeafMut<'a> {
         self.bytes.copy_within(slot_at..slots_at + count * 2, slot_at + LEAF_INDEX_BYTES);
         self.bytes.copy_within(head_at..slot_at, head_at + 4);
         put_u32(self.bytes, head_at, head(suffix));
-        put_u16(self.bytes, slot_at + 4, narrow(start));
+        put_u16(self.bytes, slot_at + 4, self.slot_of(start));
         set_count(self.bytes, count + 1);
         set_heap_low(self.bytes, start);
+        self.keep_books(&header, need, 0);
         self.write_entry(start, entry);
         true
     }
@@ -90,20 +127,26 @@ impl<'a> LeafMut<'a> {
     pub(crate) fn replace(&mut self, index: usize, entry: &Entry<'_>) -> bool {
         let (leaf, header) = (self.view(), Header::read(self.bytes));
         let (old, need) = (leaf.stored(index).len(), entry.stored_bytes());
-        if need <= old {
-            let start = leaf.slot(index);
-            set_garbage(self.bytes, header.garbage + (old - need));
+        let free = header.heap_low.saturating_sub(leaf.arrays_end());
+        let place = leaf.own_place(leaf.slot(index));
+        if self.refuses(entry, need.saturating_sub(old)) {
+            return false;
+        }
+        if need <= old
+            && let Some(start) = place
+        {
+            self.keep_books(&header, 0, old - need);
             self.write_entry(start, entry);
             return true;
         }
-        if header.heap_low.saturating_sub(leaf.arrays_end()) < need {
+        if free < need {
             return self.rewrite(index, entry, Change::Replace);
         }
         let start = header.heap_low - need;
         let slot_at = leaf.heads_at() + leaf.count() * 4 + index * 2;
-        put_u16(self.bytes, slot_at, narrow(start));
+        put_u16(self.bytes, slot_at, self.slot_of(start));
         set_heap_low(self.bytes, start);
-        set_garbage(self.bytes, header.garbage + old);
+        self.keep_books(&header, need, old);
         self.write_entry(start, entry);
         true
     }
@@ -112,19 +155,21 @@ impl<'a> LeafMut<'a> {
     pub(crate) fn remove(&mut self, index: usize) {
         let (leaf, header) = (self.view(), Header::read(self.bytes));
         let (count, heads_at) = (leaf.count(), leaf.heads_at());
-        let (start, old) = (leaf.slot(index), leaf.stored(index).len());
+        let (place, old) = (leaf.own_place(leaf.slot(index)), leaf.stored(index).len());
         let slots_at = heads_at + count * 4;
         let (head_at, slot_at) = (heads_at + index * 4, slots_at + index * 2);
         self.bytes.copy_within(head_at + 4..slot_at, head_at);
         self.bytes.copy_within(slot_at + 2..slots_at + count * 2, slot_at - 4);
         set_count(self.bytes, count - 1);
-        if count == 1 {
+        if self.base.is_some() {
+            self.keep_books(&header, 0, old);
+        } else if count == 1 {
             set_heap_low(self.bytes, self.bytes.len());
             set_garbage(self.bytes, 0);
-        } else if start == header.heap_low {
-            set_heap_low(self.bytes, start + old);
+        } else if place == Some(header.heap_low) {
+            set_heap_low(self.bytes, header.heap_low + old);
         } else {
-            set_garbage(self.bytes, header.garbage + old);
+            self.keep_books(&header, 0, old);
         }
     }
 
@@ -137,6 +182,9 @@ impl<'a> LeafMut<'a> {
 
     /// Writes the page anew with the change, without dead bytes and with the prefix that fits.
     fn rewrite(&mut self, index: usize, entry: &Entry<'_>, change: Change) -> bool {
+        if self.base.is_some() {
+            return false;
+        }
         let (leaf, born) = (self.view(), Header::read(self.bytes).born);
         let (gone, added) = match change {
             Change::Insert => (0, LEAF_INDEX_BYTES),

@@ -16,6 +16,7 @@
 //! | `leaf`, `leaf_build`, `leaf_edit` | read, write whole, change in place |
 //! | `interior`, `interior_build`, `interior_edit` | likewise |
 //! | `live` | a copy without the free bytes |
+//! | `overlay` | a changed leaf that leaves most entries where they are |
 //! | `overflow` | values too large for a leaf |
 //! | `references` | where a page refers to others |
 //! | `validate` | is this page what its writer wrote? |
@@ -32,6 +33,7 @@ pub(crate) mod leaf_build;
 pub(crate) mod leaf_edit;
 pub(crate) mod live;
 pub(crate) mod overflow;
+pub(crate) mod overlay;
 pub(crate) mod references;
 pub(crate) mod validate;
 

@@ -1,7 +1,8 @@
-//! The arena's allocator: which pages in memory are free, and which wait for readers to leave.
+//! The arena's allocator: which memory is free, and which waits for readers to leave.
 //!
-//! Owned by the writer lock. Knows pages by index only and never looks into them. Invariants:
-//! 1. A page is in exactly one state: free, held by the open transaction, part of a tree, or
+//! Memory is handed out in units: one for an overlay, [`ARENA_UNITS`] adjoining ones for a page.
+//! Owned by the writer lock. Knows units by index only and never looks into them. Invariants:
+//! 1. A unit is in exactly one state: free, held by the open transaction, part of a tree, or
 //!    retired and waiting.
 //! 2. A retired page born at epoch B and freed at epoch F becomes free only when F is published
 //!    (so that no later reader can enter before F) and no reader is at an epoch in [B, F).
@@ -9,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{Epoch, PageId};
+use crate::limits::ARENA_UNITS;
 use crate::mutation::{self, Mutation};
 
 /// Pages that a tree no longer reaches from epoch `freed` on.
@@ -16,7 +18,7 @@ use crate::mutation::{self, Mutation};
 pub(crate) struct Retired {
     /// The first page.
     pub(crate) id: PageId,
-    /// How many adjoining pages.
+    /// How many adjoining pages of the file, or units of the arena.
     pub(crate) count: u32,
     /// The epoch that made them.
     pub(crate) born: Epoch,
@@ -32,17 +34,19 @@ impl Retired {
     }
 }
 
-/// Free and waiting pages of the arena.
+/// Free and waiting memory of the arena.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    /// Single free pages, the one freed last on top: it is the most likely to be in cache.
+    /// Single free units, the one freed last on top: it is the most likely to be in cache.
+    units: Vec<u32>,
+    /// Free pages by first unit, likewise.
     singles: Vec<u32>,
-    /// Free runs by first page. Adjoining runs are joined by [`Arena::coalesce`].
+    /// Longer free runs by first unit. Adjoining runs are joined by [`Arena::coalesce`].
     runs: BTreeMap<u32, u32>,
-    /// Pages from here on were never used, or were given back to the system.
+    /// Units from here on were never used, or were given back to the system.
     fresh: u32,
-    pages_max: u32,
-    /// Pages handed out and not yet freed, the waiting ones included.
+    units_max: u32,
+    /// Units handed out and not yet freed, the waiting ones included.
     used: u32,
     waiting: Vec<Retired>,
     /// So many waiting pages are worth a look at who still needs them: twice what the last look
@@ -54,41 +58,56 @@ pub(crate) struct Arena {
 const WAITING_MIN: usize = 64;
 
 impl Arena {
-    /// An empty arena of at most `pages_max` pages.
-    pub(crate) fn new(pages_max: u32) -> Arena {
-        let (singles, runs, waiting) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Arena { singles, runs, fresh: 0, pages_max, used: 0, waiting, worth_a_look: WAITING_MIN }
+    /// An empty arena of at most `units_max` units.
+    pub(crate) fn new(units_max: u32) -> Arena {
+        Arena {
+            units: Vec::new(),
+            singles: Vec::new(),
+            runs: BTreeMap::new(),
+            fresh: 0,
+            units_max,
+            used: 0,
+            waiting: Vec::new(),
+            worth_a_look: WAITING_MIN,
+        }
     }
 
-    /// Takes `count` adjoining pages; `None` when the arena has no such room.
+    /// Takes `count` adjoining units; `None` when the arena has no such room.
     pub(crate) fn allocate(&mut self, count: u32) -> Option<u32> {
         debug_assert!(count > 0);
         let index = match count {
-            1 => self.singles.pop().or_else(|| self.take_run(1)),
-            _ => self.take_run(count),
-        };
-        let index = index.or_else(|| self.take_fresh(count))?;
+            1 => self.units.pop().or_else(|| self.cut_page()),
+            ARENA_UNITS => self.take_page(),
+            _ => self.take_run(count).or_else(|| self.take_fresh(count)),
+        }?;
         self.used += count;
         Some(index)
     }
 
-    /// Returns pages that nobody can reach.
+    /// Returns units that nobody can reach.
     pub(crate) fn free(&mut self, index: u32, count: u32) {
         debug_assert!(self.used >= count);
         self.used -= count;
-        if count == 1 {
-            self.singles.push(index);
-        } else {
-            self.runs.insert(index, count);
+        self.keep_free(index, count);
+    }
+
+    fn keep_free(&mut self, index: u32, count: u32) {
+        match count {
+            ARENA_UNITS => self.singles.push(index),
+            // Pushed from high to low, so that low ones are used first.
+            count if count < ARENA_UNITS => self.units.extend((index..index + count).rev()),
+            count => {
+                self.runs.insert(index, count);
+            }
         }
     }
 
-    /// Pages handed out and not yet free again.
+    /// Units handed out and not yet free again.
     pub(crate) fn used(&self) -> u32 {
         self.used
     }
 
-    /// Pages that wait for readers or for publication.
+    /// What waits for readers or for publication.
     pub(crate) fn waiting(&self) -> &[Retired] {
         &self.waiting
     }
@@ -118,11 +137,12 @@ impl Arena {
         self.waiting.len() >= self.worth_a_look
     }
 
-    /// Joins adjoining free pages and gives the tail beyond `keep` pages back: the caller releases
-    /// the memory of the returned range of pages.
+    /// Joins adjoining free units and gives the tail beyond `keep` units back: the caller releases
+    /// the memory of the returned range of units.
     pub(crate) fn coalesce(&mut self, keep: u32) -> Option<(u32, u32)> {
         let mut free: Vec<(u32, u32)> = std::mem::take(&mut self.runs).into_iter().collect();
-        free.extend(self.singles.drain(..).map(|index| (index, 1)));
+        free.extend(self.singles.drain(..).map(|index| (index, ARENA_UNITS)));
+        free.extend(self.units.drain(..).map(|index| (index, 1)));
         free.sort_unstable();
         let mut joined: Vec<(u32, u32)> = Vec::new();
         for (start, count) in free {
@@ -134,20 +154,33 @@ impl Arena {
         let mut released = None;
         if let Some(&(start, count)) = joined.last()
             && start + count == self.fresh
-            && self.fresh > keep
         {
-            joined.pop();
-            let from = start.max(keep);
-            if start < from {
-                joined.push((start, from - start));
+            // The system takes nothing smaller than a page back.
+            let from = start.max(keep).checked_next_multiple_of(ARENA_UNITS);
+            if let Some(from) = from.filter(|from| *from < self.fresh) {
+                joined.pop();
+                if start < from {
+                    joined.push((start, from - start));
+                }
+                released = Some((from, self.fresh - from));
+                self.fresh = from;
             }
-            released = Some((from, self.fresh - from));
-            self.fresh = from;
         }
-        self.runs = joined.iter().filter(|run| run.1 > 1).copied().collect();
-        // Pushed from high to low, so that low pages are used first.
-        self.singles = joined.iter().rev().filter(|run| run.1 == 1).map(|run| run.0).collect();
+        // From high to low, so that low ones are used first.
+        joined.iter().rev().for_each(|&(index, count)| self.keep_free(index, count));
         released
+    }
+
+    fn take_page(&mut self) -> Option<u32> {
+        let free = self.singles.pop().or_else(|| self.take_run(ARENA_UNITS));
+        free.or_else(|| self.take_fresh(ARENA_UNITS))
+    }
+
+    /// Takes a page, of which all units but the first stay free.
+    fn cut_page(&mut self) -> Option<u32> {
+        let Some(index) = self.take_page() else { return self.take_fresh(1) };
+        self.keep_free(index + 1, ARENA_UNITS - 1);
+        Some(index)
     }
 
     /// The smallest run that is long enough; what is left of it stays free.
@@ -155,22 +188,16 @@ impl Arena {
         let fits = self.runs.iter().filter(|run| *run.1 >= count);
         let (&start, &len) = match count {
             // Any run serves a single page; the first is found without a search.
-            1 => self.runs.iter().next()?,
+            ARENA_UNITS => self.runs.iter().next()?,
             _ => fits.min_by_key(|run| *run.1)?,
         };
         self.runs.remove(&start);
-        match len - count {
-            0 => {}
-            1 => self.singles.push(start + count),
-            rest => {
-                self.runs.insert(start + count, rest);
-            }
-        }
+        self.keep_free(start + count, len - count);
         Some(start)
     }
 
     fn take_fresh(&mut self, count: u32) -> Option<u32> {
-        if count > self.pages_max - self.fresh {
+        if count > self.units_max - self.fresh {
             return None;
         }
         let index = self.fresh;
@@ -209,21 +236,39 @@ mod tests {
 
     #[test]
     fn runs_are_reused_split_and_joined() {
-        let mut arena = Arena::new(100);
-        let run = arena.allocate(10).unwrap();
-        let single = arena.allocate(1).unwrap();
-        arena.free(run, 10);
-        assert_eq!(arena.allocate(4), Some(run));
-        assert_eq!(arena.allocate(1), Some(run + 4));
-        assert_eq!(arena.allocate(6), Some(11), "the remaining run of 5 is too short");
-        arena.free(run, 4);
-        arena.free(run + 4, 1);
-        arena.free(11, 6);
-        arena.free(single, 1);
+        const PAGE: u32 = ARENA_UNITS;
+        let mut arena = Arena::new(100 * PAGE);
+        let run = arena.allocate(10 * PAGE).unwrap();
+        let single = arena.allocate(PAGE).unwrap();
+        arena.free(run, 10 * PAGE);
+        assert_eq!(arena.allocate(4 * PAGE), Some(run));
+        assert_eq!(arena.allocate(PAGE), Some(run + 4 * PAGE));
+        assert_eq!(arena.allocate(6 * PAGE), Some(11 * PAGE), "what is left is too short");
+        arena.free(run, 4 * PAGE);
+        arena.free(run + 4 * PAGE, PAGE);
+        arena.free(11 * PAGE, 6 * PAGE);
+        arena.free(single, PAGE);
         assert_eq!(arena.used(), 0);
-        assert_eq!(arena.coalesce(8), Some((8, 9)));
-        assert_eq!(arena.allocate(8), Some(0));
-        assert_eq!(arena.allocate(93), None);
-        assert_eq!(arena.allocate(92), Some(8));
+        assert_eq!(arena.coalesce(8 * PAGE), Some((8 * PAGE, 9 * PAGE)));
+        assert_eq!(arena.allocate(8 * PAGE), Some(0));
+        assert_eq!(arena.allocate(93 * PAGE), None);
+        assert_eq!(arena.allocate(92 * PAGE), Some(8 * PAGE));
+    }
+
+    #[test]
+    fn pages_are_cut_into_units_and_units_joined_to_pages() {
+        const PAGE: u32 = ARENA_UNITS;
+        let mut arena = Arena::new(2 * PAGE + 1);
+        let units: Vec<u32> = (0..2 * PAGE + 1).map(|_| arena.allocate(1).unwrap()).collect();
+        assert_eq!(units, (0..2 * PAGE + 1).collect::<Vec<_>>());
+        assert_eq!((arena.allocate(1), arena.used()), (None, 2 * PAGE + 1));
+        for unit in units.iter().rev().filter(|unit| **unit != PAGE) {
+            arena.free(*unit, 1);
+        }
+        assert_eq!(arena.allocate(PAGE), None, "nothing is joined yet");
+        assert_eq!(arena.coalesce(u32::MAX), None);
+        let pages = [arena.allocate(PAGE), arena.allocate(PAGE)];
+        assert_eq!(pages, [Some(0), Some(PAGE + 1)]);
+        assert_eq!((arena.allocate(1), arena.used()), (None, 2 * PAGE + 1));
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::ids::{PageId, PageRef};
 use crate::io::{File, Host, Region};
+use crate::limits::ARENA_UNITS;
 use crate::mutation::{self, Mutation};
 use crate::page::{self, overflow};
 use crate::sync::Mutex;
@@ -30,8 +31,9 @@ const OPENING_LINES: usize = 5;
 #[derive(Debug)]
 pub(crate) struct PageMemory {
     page_bytes: usize,
-    page_shift: u32,
-    /// File pages at 0, arena pages at 1: indexed by the top bit of a page id.
+    /// The bits of an index within a page of the file, and within a unit of the arena.
+    shifts: [u32; 2],
+    /// File pages at 0, the arena at 1: indexed by the top bit of a page id.
     regions: [Region; 2],
     file: Arc<dyn File>,
     path: PathBuf,
@@ -61,7 +63,7 @@ impl PageMemory {
         let verified = Verified::new(pages.len() / page_bytes);
         Ok(PageMemory {
             page_bytes,
-            page_shift: page_bytes.trailing_zeros(),
+            shifts: [page_bytes, page_bytes / ARENA_UNITS as usize].map(usize::trailing_zeros),
             regions: [pages, arena],
             file,
             path: path.to_path_buf(),
@@ -72,12 +74,19 @@ impl PageMemory {
 
     /// Pages the data file can grow to within the reservation.
     pub(crate) fn file_pages_max(&self) -> u32 {
-        region_pages(&self.regions[0], self.page_bytes)
+        let pages = self.regions[0].len() >> self.shifts[0];
+        u32::try_from(pages).unwrap_or(u32::MAX).min(crate::limits::FILE_PAGES_MAX)
     }
 
-    /// Pages the arena can hold.
-    pub(crate) fn arena_pages_max(&self) -> u32 {
-        region_pages(&self.regions[1], self.page_bytes)
+    /// Units the arena can hold.
+    pub(crate) fn arena_units_max(&self) -> u32 {
+        let units = self.regions[1].len() >> self.shifts[1];
+        u32::try_from(units).unwrap_or(u32::MAX).min(PageId::ARENA_UNITS_MAX)
+    }
+
+    /// Size of a unit of the arena in bytes.
+    pub(crate) fn unit_bytes(&self) -> usize {
+        1 << self.shifts[1]
     }
 
     /// Size of a page in bytes.
@@ -96,27 +105,38 @@ impl PageMemory {
         &self.file
     }
 
-    /// The bytes of `count` adjoining pages wherever they are, unverified.
+    /// The bytes of an overlay, or of `count` adjoining pages, wherever they are, unverified.
     #[inline]
     pub(crate) fn bytes(&self, id: PageId, count: u32) -> &[u8] {
-        let region = &self.regions[(id.0 >> 31) as usize];
-        region.bytes((id.index() as usize) << self.page_shift, count as usize * self.page_bytes)
+        let (region, at) = self.place(id);
+        region.bytes(at, self.len(id, count))
     }
 
-    /// The bytes of arena pages, to be written. REQUIRES: allocated by the open transaction, or
-    /// not yet handed to any tree.
+    #[inline]
+    fn place(&self, id: PageId) -> (&Region, usize) {
+        let number = (id.0 >> 31) as usize;
+        (&self.regions[number], (id.index() as usize) << self.shifts[number])
+    }
+
+    #[inline]
+    fn len(&self, id: PageId, count: u32) -> usize {
+        if id.is_overlay() { self.unit_bytes() } else { count as usize * self.page_bytes }
+    }
+
+    /// The bytes of an overlay or of arena pages, to be written. REQUIRES: allocated by the open
+    /// transaction, or not yet handed to any tree.
     #[inline]
     #[allow(clippy::mut_from_ref, reason = "the arena has one writer; see io::region")]
     pub(crate) fn arena_bytes_mut(&self, id: PageId, count: u32) -> &mut [u8] {
         assert!(id.is_arena(), "only arena pages are written in memory");
-        let at = (id.index() as usize) << self.page_shift;
-        self.regions[1].bytes_mut(at, count as usize * self.page_bytes)
+        let (region, at) = self.place(id);
+        region.bytes_mut(at, self.len(id, count))
     }
 
-    /// Gives the memory of arena pages `[from, from + count)` back to the system.
+    /// Gives the memory of units `[from, from + count)` of the arena back to the system.
     pub(crate) fn release_arena(&self, from: u32, count: u32) {
-        let at = (from as usize) << self.page_shift;
-        self.regions[1].release(at, count as usize * self.page_bytes);
+        let shift = self.shifts[1];
+        self.regions[1].release((from as usize) << shift, (count as usize) << shift);
     }
 
     /// True when the file page was read and verified since it was last written.
@@ -153,8 +173,8 @@ impl PageMemory {
                 if self.verified.contains(index) {
                     return Ok(());
                 }
-                let at = (index as usize) << self.page_shift;
-                let bytes = self.regions[0].bytes_mut(at, count as usize * self.page_bytes);
+                let (region, at) = self.place(page.id);
+                let bytes = region.bytes_mut(at, count as usize * self.page_bytes);
                 self.load_into(bytes, page, check)?;
             }
         }
@@ -204,8 +224,8 @@ impl Pages for PageMemory {
 
     #[inline]
     fn expect(&self, page: PageRef) {
-        let at = (page.id.index() as usize) << self.page_shift;
-        self.regions[(page.id.0 >> 31) as usize].prefetch(at, OPENING_LINES);
+        let (region, at) = self.place(page.id);
+        region.prefetch(at, OPENING_LINES);
     }
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
@@ -236,9 +256,4 @@ pub(crate) fn validate_in_file(bytes: &[u8]) -> Result<(), String> {
         Some(reference) => Err(format!("a reference to {}", reference.page.id)),
         None => Ok(()),
     }
-}
-
-fn region_pages(region: &Region, page_bytes: usize) -> u32 {
-    let pages = region.len() / page_bytes;
-    u32::try_from(pages).unwrap_or(u32::MAX).min(crate::limits::FILE_PAGES_MAX)
 }

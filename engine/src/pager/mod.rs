@@ -12,6 +12,7 @@ mod create;
 mod memory;
 mod meta;
 mod space;
+mod space_group;
 mod space_pages;
 mod verified;
 

@@ -14,7 +14,7 @@
 //!    held by readers.
 //! 3. Groups are loaded when first needed: opening costs nothing in proportion to the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -24,31 +24,12 @@ use crate::mutation::{self, Mutation};
 use super::arena::Retired;
 use super::memory::PageMemory;
 use super::meta::Meta;
+pub(crate) use super::space_group::Extent;
+use super::space_group::{Group, clear, collect_free, is_busy, is_set, set};
 use super::space_pages::{
     COPIES, DirectoryRef, Geometry, GroupEntry, encode_bitmap, encode_directory, read_entries,
     read_older_bitmap, read_sound_bitmap,
 };
-
-/// Adjoining free pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
-    /// The first page.
-    pub(crate) start: u32,
-    /// How many.
-    pub(crate) count: u32,
-}
-
-/// The bitmaps of one loaded group.
-#[derive(Debug)]
-struct Group {
-    /// For the root being written next.
-    current: Vec<u64>,
-    /// As each of the two meta pages knows it; empty when that page is damaged.
-    metas: [Vec<u64>; 2],
-    /// Pages that are free but may be held by a reader.
-    held: Vec<u64>,
-    dirty: bool,
-}
 
 /// The file's free space.
 #[derive(Debug)]
@@ -65,6 +46,9 @@ pub(crate) struct SpaceMap {
     groups: BTreeMap<u32, Group>,
     /// Free for the map, held by readers.
     held: Vec<Retired>,
+    /// Free for the map, held because overlays in the newest tree are laid over them: until a
+    /// transaction retires them.
+    vacated: BTreeSet<u32>,
     /// Free extents found for the checkpoint under way, the longest last.
     extents: Vec<Extent>,
     /// First group whose free extents are not in `extents` yet.
@@ -84,6 +68,7 @@ impl SpaceMap {
             meta_directories: [Vec::new(), Vec::new()],
             groups: BTreeMap::new(),
             held: Vec::new(),
+            vacated: BTreeSet::new(),
             extents: Vec::new(),
             scanned: 0,
         };
@@ -215,14 +200,20 @@ impl SpaceMap {
         self.extents.clear();
         self.scanned = 0;
         let group_pages = self.geometry().group_pages();
+        let vacated = |retired: &&Retired| self.vacated.contains(&retired.id.0);
+        let (known, freed): (Vec<&Retired>, Vec<&Retired>) = freed.iter().partition(vacated);
         // Loaded before anything is changed: a read that fails leaves the map as it was.
-        for retired in freed {
+        for retired in &freed {
             for page in (retired.id.0..retired.id.0 + retired.count).step_by(group_pages as usize) {
                 self.load(memory, page)?;
             }
             self.load(memory, retired.id.0 + retired.count - 1)?;
         }
-        self.verify_freed(memory, freed)?;
+        self.verify_freed(memory, &freed)?;
+        for retired in known {
+            self.vacated.remove(&retired.id.0);
+            self.held.push(*retired);
+        }
         for retired in freed {
             for page in retired.id.0..retired.id.0 + retired.count {
                 let (index, bit) = (page / group_pages, page % group_pages);
@@ -242,7 +233,7 @@ impl SpaceMap {
 
     /// Refuses to free a page twice, one that is free already, or a fixed one: only a damaged file
     /// refers to such pages. The groups of all pages are loaded.
-    fn verify_freed(&self, memory: &PageMemory, freed: &[Retired]) -> Result<()> {
+    fn verify_freed(&self, memory: &PageMemory, freed: &[&Retired]) -> Result<()> {
         let mut runs: Vec<Range<u32>> =
             freed.iter().map(|retired| retired.id.0..retired.id.0 + retired.count).collect();
         runs.sort_unstable_by_key(|run| run.start);
@@ -258,6 +249,29 @@ impl SpaceMap {
         let (expected, found) = ("a page in use", "one that is freed twice, free or fixed");
         wrong
             .map_or(Ok(()), |page| Err(Error::corrupt(memory.path(), page.into(), expected, found)))
+    }
+
+    /// Marks a page free that the root being written does not reach, but that is still in use: an
+    /// overlay in memory is laid over it. It is held until a transaction retires it.
+    pub(crate) fn vacate(&mut self, memory: &PageMemory, page: u32) -> Result<()> {
+        // A checkpoint that was given up may have marked it before.
+        if self.vacated.contains(&page) || mutation::is(Mutation::BaseLost) {
+            return Ok(());
+        }
+        self.load(memory, page)?;
+        let group_pages = self.geometry().group_pages();
+        let (index, bit) = (page / group_pages, page % group_pages);
+        let group = self.groups.get_mut(&index).expect("invariant: just loaded");
+        assert!(is_set(&group.current, bit), "page {page} is in use");
+        clear(&mut group.current, bit);
+        set(&mut group.held, bit);
+        group.dirty = true;
+        self.entries[index as usize].free += 1;
+        self.vacated.insert(page);
+        if mutation::is(Mutation::BaseNotHeld) {
+            clear(&mut group.held, bit);
+        }
+        Ok(())
     }
 
     fn release_held(&mut self, readers: &[Epoch]) {
@@ -452,52 +466,6 @@ fn free_copy(first: Option<u32>, second: Option<u32>) -> u32 {
         .expect("invariant: three copies, two in use")
 }
 
-fn is_set(words: &[u64], bit: u32) -> bool {
-    words.get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
-}
-
-fn set(words: &mut [u64], bit: u32) {
-    words[bit as usize / 64] |= 1 << (bit % 64);
-}
-
-fn clear(words: &mut [u64], bit: u32) {
-    words[bit as usize / 64] &= !(1 << (bit % 64));
-}
-
-fn is_busy(group: &Group, bit: u32) -> bool {
-    busy_word(group, bit as usize / 64) >> (bit % 64) & 1 == 1
-}
-
-/// The pages of one word of the bitmaps that may not be handed out.
-fn busy_word(group: &Group, index: usize) -> u64 {
-    let word = |words: &Vec<u64>| words.get(index).copied().unwrap_or(0);
-    let needed = word(&group.metas[0]) | word(&group.metas[1]);
-    let needed = if mutation::is(Mutation::PageReusedBeforeMeta) { 0 } else { needed };
-    word(&group.current) | needed | word(&group.held)
-}
-
-/// Adds the extents of pages that nobody needs, `end` pages of the group from `start` on.
-fn collect_free(group: &Group, start: u32, end: u32, extents: &mut Vec<Extent>) {
-    let mut open: Option<Extent> = None;
-    let mut bit = 0;
-    while bit < end {
-        let index = bit as usize / 64;
-        // What is left of the word, as a run of equal bits.
-        let rest = busy_word(group, index) >> (bit % 64);
-        let taken = rest & 1 == 1;
-        let same = if taken { rest.trailing_ones() } else { rest.trailing_zeros() };
-        let count = same.min(64 - bit % 64).min(end - bit);
-        match (&mut open, taken) {
-            (Some(_), true) => extents.extend(open.take()),
-            (Some(extent), false) => extent.count += count,
-            (None, true) => {}
-            (None, false) => open = Some(Extent { start: start + bit, count }),
-        }
-        bit += count;
-    }
-    extents.extend(open);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -657,6 +625,36 @@ mod tests {
         rig.checkpoint();
         rig.begin(&[], &[5]);
         assert_eq!(rig.take(2, false), Some(Extent { start: 8, count: 1 }));
+    }
+
+    #[test]
+    fn a_vacated_page_is_free_on_disk_and_held_until_it_is_retired() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 2).unwrap();
+        rig.begin(&[], &[]);
+        rig.take(2, true).unwrap();
+        rig.checkpoint();
+        rig.begin(&[], &[]);
+        rig.map.vacate(&rig.memory, 8).unwrap();
+        // As after a checkpoint that was given up.
+        rig.map.vacate(&rig.memory, 8).unwrap();
+        assert_eq!(rig.map.free_pages(), 1);
+        for _ in 0..3 {
+            rig.checkpoint();
+            rig.begin(&[], &[]);
+            assert_eq!(rig.take(1, true), None, "an overlay is laid over it");
+        }
+        let map = SpaceMap::open(&rig.memory, &rig.metas[3], Some(&rig.metas[4])).unwrap();
+        assert_eq!(map.free_pages(), 1, "the next session has no overlay");
+        // A reader that came before it was retired sees the overlay.
+        rig.begin(&[(8, 7)], &[6]);
+        assert_eq!(rig.take(1, true), None);
+        rig.checkpoint();
+        rig.begin(&[], &[7]);
+        assert_eq!(
+            (rig.take(1, true), rig.map.free_pages()),
+            (Some(Extent { start: 8, count: 1 }), 0)
+        );
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn assemble(
     published.publish(&root);
     let writer = Writer {
         tip: root,
-        arena: Arena::new(memory.arena_pages_max()),
+        arena: Arena::new(memory.arena_units_max()),
         freed: Vec::new(),
         sequence: Sequence(0),
         group_floor: Epoch(0),

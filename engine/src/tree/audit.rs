@@ -5,17 +5,17 @@
 //! 1. All separators and keys, taken from left to right through the whole tree, are in order: that
 //!    is what "separators bound their children" and "leaves ascend" come to together.
 
-use super::pages::{Pages, Root};
+use super::pages::{Pages, Root, leaf_of};
 use super::path::{Step, open, open_root};
 use crate::error::{Error, Result};
-use crate::ids::PageRef;
+use crate::ids::{Epoch, PageRef};
 use crate::limits::TREE_HEIGHT_MAX;
-use crate::page::{Interior, Leaf, Payload, validate};
+use crate::page::{Interior, Leaf, Payload, overlay, validate};
 
 /// What an audit comes across.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Seen<'a> {
-    /// A page of the tree.
+    /// A page of the tree, or the base of an overlay.
     Page(PageRef),
     /// A value in an overflow run.
     Run {
@@ -112,7 +112,7 @@ impl<'a, P: Pages> Audit<'a, '_, P> {
                 continue;
             }
             if level == 0 {
-                self.leaf(page, Leaf::new(bytes))?;
+                self.leaf(page, leaf_of(self.pages, bytes)?)?;
             }
             match depth.checked_sub(1) {
                 Some(above) => depth = above,
@@ -123,10 +123,19 @@ impl<'a, P: Pages> Audit<'a, '_, P> {
 
     /// What holds for each page by itself.
     fn page(&mut self, page: PageRef, level: u8, bytes: &[u8]) -> Result<()> {
-        validate(bytes).map_err(|found| self.pages.damaged(page, "a valid page", found))?;
+        let invalid = |found| self.pages.damaged(page, "a valid page", found);
+        if overlay::is_overlay(bytes) {
+            let base = overlay::base(bytes);
+            let mut whole = vec![0; self.pages.page_bytes()];
+            overlay::write_whole(bytes, self.pages.page(base)?, &mut whole, Epoch(0));
+            validate(&whole).map_err(invalid)?;
+            (self.seen)(Seen::Page(base))?;
+        } else {
+            validate(bytes).map_err(invalid)?;
+        }
         if level == 0 {
             self.counts.leaves += 1;
-            self.counts.leaf_bytes += Leaf::new(bytes).used_bytes() as u64;
+            self.counts.leaf_bytes += leaf_of(self.pages, bytes)?.used_bytes() as u64;
         } else {
             self.counts.interiors += 1;
         }

@@ -5,7 +5,7 @@
 //! 2. After an error it gives no entry until the next seek.
 //! 3. While it stands on an entry, `steps` lead from the root to `leaf`.
 
-use super::pages::{Pages, Root};
+use super::pages::{Pages, Root, leaf_of};
 use super::path::{Step, open, open_root};
 use crate::error::Result;
 use crate::ids::PageRef;
@@ -167,7 +167,7 @@ impl<'a, P: Pages> Cursor<'a, P> {
             level -= 1;
             bytes = open(self.pages, page, level)?;
         }
-        self.stand_in(Leaf::new(bytes), aim);
+        self.stand_in(leaf_of(self.pages, bytes)?, aim);
         Ok(())
     }
 

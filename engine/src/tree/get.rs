@@ -4,7 +4,7 @@
 //! before any is searched, so that their cache misses overlap; so are the entries in the end.
 //! Never copies an entry: what is found is borrowed from its page.
 
-use super::pages::{Pages, Root};
+use super::pages::{Pages, Root, leaf_of};
 use super::path::{Opened, open, open_root};
 use crate::error::Result;
 use crate::ids::PageRef;
@@ -20,10 +20,10 @@ pub(crate) fn get<'a, P: Pages>(
 ) -> Result<Option<Entry<'a>>> {
     let leaf = match root {
         Root::Empty => return Ok(None),
-        Root::Image(image) => image,
+        Root::Image(image) => Leaf::new(image),
         Root::Page(page) => leaf_for(pages, open_root(pages, page)?, key)?,
     };
-    Ok(Leaf::new(leaf).find(key))
+    Ok(leaf.find(key))
 }
 
 /// As [`get`], from a root page that was opened before.
@@ -33,7 +33,7 @@ pub(crate) fn get_from<'a, P: Pages>(
     root: Opened<'a>,
     key: &[u8],
 ) -> Result<Option<Entry<'a>>> {
-    Ok(Leaf::new(leaf_for(pages, root, key)?).find(key))
+    Ok(leaf_for(pages, root, key)?.find(key))
 }
 
 /// Appends to `out`, for each key in turn, the entry with this key.
@@ -86,7 +86,7 @@ pub(crate) fn expect_leaves<'k, P: Pages>(
 
 /// The leaf where `key` belongs.
 #[inline]
-fn leaf_for<'a, P: Pages>(pages: &'a P, root: Opened<'a>, key: &[u8]) -> Result<&'a [u8]> {
+fn leaf_for<'a, P: Pages>(pages: &'a P, root: Opened<'a>, key: &[u8]) -> Result<Leaf<'a>> {
     let (mut bytes, mut level) = root;
     while level > 0 {
         level -= 1;
@@ -95,7 +95,7 @@ fn leaf_for<'a, P: Pages>(pages: &'a P, root: Opened<'a>, key: &[u8]) -> Result<
         pages.expect(child);
         bytes = open(pages, child, level)?;
     }
-    Ok(bytes)
+    leaf_of(pages, bytes)
 }
 
 /// Up to `GET_MANY_WIDTH` keys, level by level.
@@ -120,12 +120,13 @@ fn get_abreast<'a, P: Pages, K: AsRef<[u8]>>(
     }
     let mut places = [0; GET_MANY_WIDTH];
     for ((key, bytes), place) in keys.iter().zip(&at).zip(&mut places) {
-        let leaf = Leaf::new(bytes);
+        let leaf = leaf_of(pages, bytes)?;
         *place = leaf.candidate(key.as_ref());
         leaf.expect_entry(*place);
     }
-    let found = keys.iter().zip(at).zip(places);
-    out.extend(found.map(|((key, bytes), place)| Leaf::new(bytes).find_at(place, key.as_ref())));
+    for ((key, bytes), place) in keys.iter().zip(at).zip(places) {
+        out.push(leaf_of(pages, bytes)?.find_at(place, key.as_ref()));
+    }
     Ok(())
 }
 

@@ -4,13 +4,14 @@
 //! 1. An error leaves the entry as it was.
 
 use super::pages::{PagesMut, Replaced, Tree};
-use super::path::{descend, own, place};
+use super::path::{descend, make_whole, open_leaf, own, place};
 use super::split::split_leaf;
 use crate::error::{Error, Result};
 use crate::ids::PageRef;
 use crate::limits;
 use crate::page::entry::payload_bytes_max;
-use crate::page::{Entry, Leaf, LeafMut};
+use crate::page::leaf::LEAF_INDEX_BYTES;
+use crate::page::{Entry, LeafMut};
 
 /// Puts an entry, in place of the one with its key if there is one.
 ///
@@ -31,17 +32,14 @@ pub(crate) fn insert<P: PagesMut>(
     for _ in 0..3 {
         let mut path = descend(pages, tree.root, entry.key)?;
         // The leaf is copied before it is searched: then it is in cache.
-        own(pages, tree, &mut path)?;
+        own(pages, tree, &mut path, entry.stored_bytes() + LEAF_INDEX_BYTES)?;
         let place = place(pages, &path, entry.key)?;
         let replaced = match place {
-            Ok(index) => Some(Replaced::of(&Leaf::new(pages.page(path.leaf())?).entry(index))),
+            Ok(index) => Some(Replaced::of(&open_leaf(pages, path.leaf())?.entry(index))),
             Err(_) => None,
         };
-        let mut leaf = LeafMut::new(pages.page_mut(path.leaf().id, 1));
-        let fits = match place {
-            Ok(index) => leaf.replace(index, entry),
-            Err(index) => leaf.insert(index, entry),
-        };
+        let fits = put(pages, path.leaf(), place, entry)?
+            || make_whole(pages, tree, &mut path)? && put(pages, path.leaf(), place, entry)?;
         if fits || split_leaf(pages, tree, &path, place, entry)? {
             // As with removals: a damaged record can hold any number.
             tree.entries = tree.entries.saturating_add(u64::from(replaced.is_none()));
@@ -50,6 +48,20 @@ pub(crate) fn insert<P: PagesMut>(
     }
     let expected = "a leaf with room after two splits";
     Err(pages.damaged(tree.root, expected, "a full one".into()))
+}
+
+/// Puts the entry in its place of an owned leaf. False when it does not fit.
+fn put<P: PagesMut>(
+    pages: &mut P,
+    leaf: PageRef,
+    place: std::result::Result<usize, usize>,
+    entry: &Entry<'_>,
+) -> Result<bool> {
+    let mut leaf = pages.leaf_mut(leaf)?;
+    Ok(match place {
+        Ok(index) => leaf.replace(index, entry),
+        Err(index) => leaf.insert(index, entry),
+    })
 }
 
 /// The first leaf of a tree.

@@ -40,6 +40,6 @@ pub(crate) use bulk::BulkBuilder;
 pub(crate) use cursor::Cursor;
 pub(crate) use get::{expect_leaves, get, get_from, get_many};
 pub(crate) use insert::insert;
-pub(crate) use pages::{Pages, PagesMut, Replaced, ReplacedPayload, Root, Tree};
+pub(crate) use pages::{Pages, PagesMut, Replaced, ReplacedPayload, Root, Tree, leaf_of};
 pub(crate) use path::{Opened, open_root};
 pub(crate) use remove::remove;

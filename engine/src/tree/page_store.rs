@@ -12,8 +12,10 @@ use super::pages::{Pages, PagesMut, Root};
 use crate::codec::crc32;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
+use crate::limits::ARENA_UNITS;
 use crate::page::header::Header;
 use crate::page::overflow::run_value;
+use crate::page::{LeafMut, overlay};
 
 /// Pages in memory.
 pub(super) struct PageStore {
@@ -94,7 +96,7 @@ impl PageStore {
         }
         let live = |slot: &Slot| matches!(slot.state, State::Owned | State::Sealed);
         let in_use = (0..self.slots.len()).filter(|index| live(&self.slots[*index]));
-        let in_use: BTreeSet<PageId> = in_use.map(|i| PageId::arena(i as u32)).collect();
+        let in_use: BTreeSet<PageId> = in_use.map(|index| self.id_of(index)).collect();
         assert_eq!(reachable, in_use, "reachable pages (left) are those in use (right)");
         Ok(first.expect("invariant: at least one tree was audited"))
     }
@@ -107,6 +109,17 @@ impl PageStore {
     /// The bytes of a page, to damage them.
     pub(super) fn raw(&mut self, id: PageId) -> &mut [u8] {
         &mut self.slots[id.index() as usize].bytes
+    }
+
+    fn id_of(&self, index: usize) -> PageId {
+        match self.slots[index].bytes.len() == self.unit_bytes() {
+            true => PageId::overlay(index as u32),
+            false => PageId::arena(index as u32),
+        }
+    }
+
+    fn unit_bytes(&self) -> usize {
+        self.page_bytes / ARENA_UNITS as usize
     }
 
     fn slot(&self, id: PageId) -> &Slot {
@@ -152,6 +165,7 @@ impl PagesMut for PageStore {
         if count == 1
             && let Some(index) = self.free.pop()
         {
+            self.slots[index].bytes = vec![0xcc; self.page_bytes].into();
             self.slots[index].state = State::Owned;
             return Ok(PageId::arena(index as u32));
         }
@@ -175,8 +189,50 @@ impl PagesMut for PageStore {
         bytes
     }
 
+    fn leaf_mut(&mut self, leaf: PageRef) -> Result<LeafMut<'_>> {
+        assert!(self.is_owned(leaf.id), "{} is changed and not owned", leaf.id);
+        let index = leaf.id.index() as usize;
+        if !leaf.id.is_overlay() {
+            return Ok(LeafMut::new(&mut self.slots[index].bytes));
+        }
+        let base = overlay::base(&self.slots[index].bytes).id;
+        assert_eq!(self.slot(base).state, State::Sealed, "a base is part of the tree");
+        let both = self.slots.get_disjoint_mut([index, base.index() as usize]);
+        let [leaf, base] = both.expect("an overlay is not its own base");
+        Ok(LeafMut::over(&mut leaf.bytes, &base.bytes))
+    }
+
+    fn lay_over(&mut self, leaf: PageRef, need: usize) -> Result<Option<PageId>> {
+        let (epoch, mut bytes) = (self.epoch, vec![0xcc; self.unit_bytes()]);
+        let content = self.page(leaf)?;
+        let is_laid = match leaf.id.is_overlay() {
+            true => overlay::copy(content, &mut bytes, need, epoch),
+            false => overlay::lay(content, leaf, &mut bytes, need, epoch),
+        };
+        if !is_laid {
+            return Ok(None);
+        }
+        let id = PageId::overlay(self.allocate(1)?.index());
+        self.slots[id.index() as usize].bytes = bytes.into();
+        if leaf.id.is_overlay() {
+            self.retire_slot(leaf.id);
+        }
+        Ok(Some(id))
+    }
+
     fn retire(&mut self, page: PageRef, _count: u32) -> Result<()> {
-        let index = page.id.index() as usize;
+        if page.id.is_overlay() {
+            let base = overlay::base(self.page(page)?);
+            self.retire_slot(base.id);
+        }
+        self.retire_slot(page.id);
+        Ok(())
+    }
+}
+
+impl PageStore {
+    fn retire_slot(&mut self, id: PageId) {
+        let index = id.index() as usize;
         let slot = &mut self.slots[index];
         match slot.state {
             State::Owned => {
@@ -185,8 +241,7 @@ impl PagesMut for PageStore {
                 self.free.push(index);
             }
             State::Sealed => slot.state = State::Retired,
-            state => panic!("{} is retired while {state:?}", page.id),
+            state => panic!("{id} is retired while {state:?}"),
         }
-        Ok(())
     }
 }

@@ -7,14 +7,14 @@ use crate::error::{Error, Result};
 use crate::ids::{Epoch, PageId, PageRef};
 use crate::page::bucket::{self, BucketRecord};
 use crate::page::header::set_born;
-use crate::page::{Entry, Payload};
+use crate::page::{Entry, Leaf, LeafMut, Payload, overlay};
 
 /// Pages by reference; a page of the file is verified at its first touch.
 pub(crate) trait Pages {
     /// Bytes of a page.
     fn page_bytes(&self) -> usize;
 
-    /// The bytes of a page.
+    /// The bytes of a page, or of an overlay.
     fn page(&self, page: PageRef) -> Result<&[u8]>;
 
     /// Says that the opening of a page will soon be read; a hint that may do nothing.
@@ -38,23 +38,46 @@ pub(crate) trait PagesMut: Pages {
     /// True for a page this transaction may change in place.
     fn is_owned(&self, id: PageId) -> bool;
 
-    /// REQUIRES: `is_owned(id)`. For a run: `count` pages.
+    /// REQUIRES: `is_owned(id)`, and no overlay. For a run: `count` pages.
     fn page_mut(&mut self, id: PageId, count: u32) -> &mut [u8];
 
-    /// The page (or run of `count`) is no longer part of the tree.
+    /// The leaf of an owned page or overlay, to be changed.
+    fn leaf_mut(&mut self, leaf: PageRef) -> Result<LeafMut<'_>>;
+
+    /// The page (or run of `count`) is no longer part of the tree, nor is an overlay's base.
     fn retire(&mut self, page: PageRef, count: u32) -> Result<()>;
 
-    /// An owned copy of a page, born in this epoch. The page itself stays as it is.
-    ///
-    /// Whoever can borrow two pages at once should override this: it copies twice.
+    /// An owned overlay with room for `need` bytes, which takes the place of a leaf: the leaf, or
+    /// the base of one that is an overlay, stays as its base. `None`, and nothing changes, where a
+    /// copy of the whole leaf serves better.
+    fn lay_over(&mut self, leaf: PageRef, need: usize) -> Result<Option<PageId>>;
+
+    /// An owned copy of a page, whole also where that is an overlay. The page stays as it is.
     fn copy_page(&mut self, page: PageRef) -> Result<PageId> {
-        let content = self.page(page)?.to_vec();
+        let content = self.page(page)?;
+        let content = if overlay::is_overlay(content) {
+            let (base, mut whole) =
+                (self.page(overlay::base(content))?, vec![0; self.page_bytes()]);
+            overlay::write_whole(content, base, &mut whole, self.epoch());
+            whole
+        } else {
+            content.to_vec()
+        };
         let (epoch, id) = (self.epoch(), self.allocate(1)?);
         let bytes = self.page_mut(id, 1);
         bytes.copy_from_slice(&content);
         set_born(bytes, epoch);
         Ok(id)
     }
+}
+
+/// The leaf that these bytes are: with its base, if they are an overlay.
+#[inline]
+pub(crate) fn leaf_of<'a, P: Pages>(pages: &'a P, bytes: &'a [u8]) -> Result<Leaf<'a>> {
+    if overlay::is_overlay(bytes) {
+        return Ok(Leaf::over(bytes, pages.page(overlay::base(bytes))?));
+    }
+    Ok(Leaf::new(bytes))
 }
 
 /// Where a tree to read starts.

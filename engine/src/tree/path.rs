@@ -1,10 +1,10 @@
 //! The way from the root to a leaf.
 //!
 //! Opens each page and holds it against its parent; for a change, makes every page on the way an
-//! owned one. Never changes an entry. Invariants:
+//! owned one, the leaf an overlay where that serves. Never changes an entry. Invariants:
 //! 1. A path is as long as its root's level says, and each page states the level below.
 
-use super::pages::{Pages, PagesMut, Tree};
+use super::pages::{Pages, PagesMut, Tree, leaf_of};
 use crate::error::{Error, Result};
 use crate::ids::PageRef;
 use crate::limits::TREE_HEIGHT_MAX;
@@ -70,6 +70,12 @@ pub(super) fn open<P: Pages>(pages: &P, page: PageRef, level: u8) -> Result<&[u8
     }
 }
 
+/// The leaf that its parent expects in a page.
+#[inline]
+pub(super) fn open_leaf<P: Pages>(pages: &P, page: PageRef) -> Result<Leaf<'_>> {
+    leaf_of(pages, open(pages, page, 0)?)
+}
+
 #[cold]
 fn not_at_level<P: Pages>(pages: &P, page: PageRef, bytes: &[u8], level: Option<u8>) -> Error {
     let header = Header::read(bytes);
@@ -109,11 +115,17 @@ pub(super) fn descend<P: Pages>(pages: &P, root: PageRef, key: &[u8]) -> Result<
 
 /// The place of `key` within the leaf at the end of its path: where it is, or would be.
 pub(super) fn place<P: Pages>(pages: &P, path: &Path, key: &[u8]) -> Result<Result<usize, usize>> {
-    Ok(Leaf::new(open(pages, path.leaf(), 0)?).search(key))
+    Ok(open_leaf(pages, path.leaf())?.search(key))
 }
 
-/// Makes every page of the path owned, copying those that are not.
-pub(super) fn own<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &mut Path) -> Result<()> {
+/// Makes every page of the path owned, copying those that are not. Of the leaf `need` bytes more
+/// are wanted than it has.
+pub(super) fn own<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    path: &mut Path,
+    need: usize,
+) -> Result<()> {
     if pages.is_owned(path.leaf().id) {
         return Ok(());
     }
@@ -122,19 +134,55 @@ pub(super) fn own<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &mut Path) 
         if pages.is_owned(page.id) {
             continue;
         }
-        if depth == path.depth {
+        let is_leaf = depth == path.depth;
+        if is_leaf {
             open(pages, page, 0)?;
         }
-        let copy = PageRef::unsealed(pages.copy_page(page)?);
-        match depth.checked_sub(1) {
-            None => tree.root = copy,
-            Some(above) => {
-                let parent = path.steps[above];
-                InteriorMut::new(pages.page_mut(parent.page.id, 1)).set_child(parent.index, copy);
-            }
+        // Small trees are read again and again: their one leaf stays whole.
+        if is_leaf
+            && depth > 0
+            && let Some(id) = pages.lay_over(page, need)?
+        {
+            replace(pages, tree, path, depth, PageRef::unsealed(id));
+            continue;
         }
-        path.steps[depth].page = copy;
+        let copy = PageRef::unsealed(pages.copy_page(page)?);
+        replace(pages, tree, path, depth, copy);
         pages.retire(page, 1)?;
     }
     Ok(())
+}
+
+/// Makes the owned leaf at the end of an owned path whole. False when it is.
+pub(super) fn make_whole<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    path: &mut Path,
+) -> Result<bool> {
+    let leaf = path.leaf();
+    if !leaf.id.is_overlay() {
+        return Ok(false);
+    }
+    let copy = PageRef::unsealed(pages.copy_page(leaf)?);
+    replace(pages, tree, path, path.depth, copy);
+    pages.retire(leaf, 1)?;
+    Ok(true)
+}
+
+/// Puts a page in the place of the one at `depth`. REQUIRES: the page above is owned.
+fn replace<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    path: &mut Path,
+    depth: usize,
+    page: PageRef,
+) {
+    match depth.checked_sub(1) {
+        None => tree.root = page,
+        Some(above) => {
+            let parent = path.steps[above];
+            InteriorMut::new(pages.page_mut(parent.page.id, 1)).set_child(parent.index, page);
+        }
+    }
+    path.steps[depth].page = page;
 }

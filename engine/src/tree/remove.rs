@@ -8,10 +8,10 @@
 //! 3. An error leaves a whole tree, with or without the entry.
 
 use super::pages::{PagesMut, Replaced, Tree};
-use super::path::{Path, descend, open, open_root, own, place};
+use super::path::{Path, descend, open, open_leaf, open_root, own, place};
 use crate::error::Result;
 use crate::ids::{Epoch, PageRef};
-use crate::page::{Interior, InteriorBuilder, InteriorMut, Leaf, LeafBuilder, LeafMut};
+use crate::page::{Interior, InteriorBuilder, InteriorMut, Leaf, LeafBuilder};
 
 /// Removes the entry with this key, if there is one.
 pub(crate) fn remove<P: PagesMut>(
@@ -26,9 +26,9 @@ pub(crate) fn remove<P: PagesMut>(
     let Ok(index) = place(pages, &path, key)? else {
         return Ok(None);
     };
-    own(pages, tree, &mut path)?;
-    let removed = Replaced::of(&Leaf::new(pages.page(path.leaf())?).entry(index));
-    LeafMut::new(pages.page_mut(path.leaf().id, 1)).remove(index);
+    own(pages, tree, &mut path, 0)?;
+    let removed = Replaced::of(&open_leaf(pages, path.leaf())?.entry(index));
+    pages.leaf_mut(path.leaf())?.remove(index);
     tree.entries = tree.entries.saturating_sub(1);
     shrink(pages, tree, &path)?;
     Ok(Some(removed))
@@ -36,7 +36,7 @@ pub(crate) fn remove<P: PagesMut>(
 
 /// From the leaf upwards: drops empty pages and joins small ones, as far as that goes.
 fn shrink<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &Path) -> Result<()> {
-    let mut is_gone = Leaf::new(pages.page(path.leaf())?).count() == 0;
+    let mut is_gone = open_leaf(pages, path.leaf())?.count() == 0;
     for depth in (0..path.depth).rev() {
         let (parent, page) = (path.step(depth), path.step(depth + 1).page);
         let level = (path.depth - depth - 1) as u8;
@@ -65,11 +65,19 @@ fn lower_root<P: PagesMut>(pages: &mut P, tree: &mut Tree) -> Result<()> {
         let child = Interior::new(bytes).child(0);
         level -= 1;
         open(pages, child, level)?;
+        let child = if child.id.is_overlay() { whole(pages, child)? } else { child };
         let root = std::mem::replace(&mut tree.root, child);
         pages.retire(root, 1)?;
         bytes = open(pages, child, level)?;
     }
     Ok(())
+}
+
+/// A whole leaf in the place of an overlay.
+fn whole<P: PagesMut>(pages: &mut P, overlay: PageRef) -> Result<PageRef> {
+    let copy = PageRef::unsealed(pages.copy_page(overlay)?);
+    pages.retire(overlay, 1)?;
+    Ok(copy)
 }
 
 /// Joins a small page with a neighbour. False when it is not small or no neighbour has the room.
@@ -81,10 +89,7 @@ fn join_neighbour<P: PagesMut>(
     level: u8,
 ) -> Result<bool> {
     let page_bytes = pages.page_bytes();
-    let bytes = pages.page(page)?;
-    let used =
-        if level == 0 { Leaf::new(bytes).used_bytes() } else { Interior::new(bytes).used_bytes() };
-    if used >= page_bytes / 4 {
+    if Node::open(pages, page, level)?.used_bytes() >= page_bytes / 4 {
         return Ok(false);
     }
     let above = Interior::new(pages.page(parent)?);
@@ -93,36 +98,64 @@ fn join_neighbour<P: PagesMut>(
         let above = Interior::new(pages.page(parent)?);
         let (other, first) = (above.child(neighbour), index.min(neighbour));
         let separator = above.separator(first);
-        let (mine, others) = (open(pages, page, level)?, open(pages, other, level)?);
+        let (mine, others) = (Node::open(pages, page, level)?, Node::open(pages, other, level)?);
         let (left, right) = if neighbour < index { (others, mine) } else { (mine, others) };
-        if !is_between(&separator, left, right, level) {
+        if !is_between(&separator, &left, &right) {
             let expected = "a separator between its neighbours";
             return Err(pages.damaged(parent, expected, separator.escape_ascii().to_string()));
         }
-        let Some(joined) = Joined::of(left, right, level, &separator, page_bytes / 4 * 3) else {
+        let Some(joined) = Joined::of(&left, &right, &separator, page_bytes / 4 * 3) else {
             continue;
         };
-        let epoch = pages.epoch();
+        let (epoch, overlay) = (pages.epoch(), page.id.is_overlay().then_some(page));
+        let page = if overlay.is_some() { PageRef::unsealed(pages.allocate(1)?) } else { page };
         let fits = joined.write(pages.page_mut(page.id, 1), level, epoch);
         assert!(fits, "invariant: what fits three quarters of a page fits a page");
         let mut above = InteriorMut::new(pages.page_mut(parent.id, 1));
         above.set_child(first, page);
         above.remove_child(first + 1);
-        pages.retire(other, 1)?;
+        for gone in overlay.into_iter().chain([other]) {
+            pages.retire(gone, 1)?;
+        }
         return Ok(true);
     }
     Ok(false)
 }
 
 /// True when a separator is above all of the page to its left, and not above that to its right.
-fn is_between(separator: &[u8], left: &[u8], right: &[u8], level: u8) -> bool {
-    if level == 0 {
-        let (left, right) = (Leaf::new(left), Leaf::new(right));
-        let last = left.count().saturating_sub(1);
-        return left.key(last) < separator && separator <= right.key(0);
+fn is_between(separator: &[u8], left: &Node<'_>, right: &Node<'_>) -> bool {
+    match (left, right) {
+        (Node::Leaf(left), Node::Leaf(right)) => {
+            let last = left.count().saturating_sub(1);
+            left.key(last) < separator && separator <= right.key(0)
+        }
+        (Node::Interior(left), Node::Interior(right)) => {
+            left.admits(left.count(), separator) && right.admits(0, separator)
+        }
+        _ => false,
     }
-    let (left, right) = (Interior::new(left), Interior::new(right));
-    left.admits(left.count(), separator) && right.admits(0, separator)
+}
+
+/// A page of either kind.
+enum Node<'a> {
+    Leaf(Leaf<'a>),
+    Interior(Interior<'a>),
+}
+
+impl<'a> Node<'a> {
+    fn open<P: PagesMut>(pages: &'a P, page: PageRef, level: u8) -> Result<Node<'a>> {
+        Ok(match level {
+            0 => Node::Leaf(open_leaf(pages, page)?),
+            _ => Node::Interior(Interior::new(open(pages, page, level)?)),
+        })
+    }
+
+    fn used_bytes(&self) -> usize {
+        match self {
+            Node::Leaf(leaf) => leaf.used_bytes(),
+            Node::Interior(interior) => interior.used_bytes(),
+        }
+    }
 }
 
 /// Two neighbours, gathered to become one page.
@@ -133,26 +166,26 @@ enum Joined {
 
 impl Joined {
     /// The content of both pages, if it takes no more than `room`.
-    fn of(left: &[u8], right: &[u8], level: u8, separator: &[u8], room: usize) -> Option<Joined> {
-        if level == 0 {
-            let (left, right) = (Leaf::new(left), Leaf::new(right));
-            if left.used_bytes() + right.used_bytes() > room {
-                return None;
-            }
-            let mut builder = LeafBuilder::new();
-            (0..left.count()).for_each(|index| builder.push_stored(&left, index));
-            (0..right.count()).for_each(|index| builder.push_stored(&right, index));
-            return Some(Joined::Leaf(builder));
-        }
-        let (left, right) = (Interior::new(left), Interior::new(right));
+    fn of(left: &Node<'_>, right: &Node<'_>, separator: &[u8], room: usize) -> Option<Joined> {
         if left.used_bytes() + right.used_bytes() > room {
             return None;
         }
-        let mut builder = InteriorBuilder::new();
-        builder.push_page(None, &left);
-        builder.push_page(Some(separator), &right);
-        let fits = builder.used_bytes(0..builder.count()) <= room;
-        fits.then_some(Joined::Interior(builder))
+        match (left, right) {
+            (Node::Leaf(left), Node::Leaf(right)) => {
+                let mut builder = LeafBuilder::new();
+                (0..left.count()).for_each(|index| builder.push_stored(left, index));
+                (0..right.count()).for_each(|index| builder.push_stored(right, index));
+                Some(Joined::Leaf(builder))
+            }
+            (Node::Interior(left), Node::Interior(right)) => {
+                let mut builder = InteriorBuilder::new();
+                builder.push_page(None, left);
+                builder.push_page(Some(separator), right);
+                let fits = builder.used_bytes(0..builder.count()) <= room;
+                fits.then_some(Joined::Interior(builder))
+            }
+            _ => None,
+        }
     }
 
     fn write(&self, page: &mut [u8], level: u8, born: Epoch) -> bool {
@@ -169,6 +202,7 @@ mod tests {
     use super::super::pages::Pages;
     use super::super::{Cursor, get, insert};
     use super::*;
+    use crate::page::LeafMut;
     use crate::page::{Entry, Payload};
 
     fn put(store: &mut PageStore, tree: &mut Tree, number: u32) {

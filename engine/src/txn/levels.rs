@@ -123,7 +123,7 @@ impl WriteTxn {
         if page::header::tree_level(page) != Some(0) {
             return Ok(None);
         }
-        let leaf = Leaf::new(page);
+        let leaf = tree::leaf_of(&self.pages, page)?;
         let room = limits::inline_bucket_bytes_max(self.pages.page_bytes());
         let fits = leaf.used_bytes() + name_bytes <= room;
         Ok(fits.then(|| rebuilt(&leaf).image()))

@@ -7,9 +7,10 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};
+use crate::limits::ARENA_UNITS;
 use crate::mutation::{self, Mutation};
-use crate::page::copy_live;
 use crate::page::header::{Header, set_born};
+use crate::page::{LeafMut, copy_live, overlay};
 use crate::pager::{PageMemory, Retired};
 use crate::tree::{Pages, PagesMut};
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl TxnPages {
         let writer = &mut *self.writer;
         let Lists { spare, spare_runs, retired, .. } = &mut self.lists;
         for index in spare.drain(..) {
-            writer.arena.free(index, 1);
+            writer.arena.free(index, ARENA_UNITS);
         }
         for (index, count) in spare_runs.drain(..) {
             writer.arena.free(index, count);
@@ -79,14 +80,42 @@ impl TxnPages {
         self.lists.allocated.clear();
     }
 
-    /// Notes that pages of an earlier transaction are no longer reached.
+    /// Takes units of the arena.
+    fn take(&mut self, count: u32) -> Result<u32> {
+        let index = self.writer.arena.allocate(count).ok_or_else(|| {
+            let bytes = u64::from(self.writer.arena.used()) * self.memory().unit_bytes() as u64;
+            let reason = format!("{bytes} bytes are in use");
+            Error::from(ErrorKind::Full { what: "transaction memory", reason })
+        })?;
+        self.lists.allocated.push((index, count));
+        Ok(index)
+    }
+
+    /// Retires pages of the file, or units of the arena, that are not owned.
     fn retire_earlier(&mut self, id: PageId, count: u32, born: Epoch) {
         self.lists.retired.push(Retired { id, count, born, freed: self.epoch });
     }
 
-    /// Retires an arena page whose content goes on living in the file.
-    pub(crate) fn retire_moved(&mut self, id: PageId, count: u32, born: Epoch) {
-        self.retire_earlier(id, count, born);
+    /// Retires what a checkpoint has copied to the file: the base of an overlay too.
+    pub(crate) fn retire_moved(&mut self, id: PageId, units: u32, born: Epoch) -> Result<()> {
+        self.retire_earlier(id, units, born);
+        match id.is_overlay() {
+            true => self.retire(overlay::base(self.memory().bytes(id, 1)), 1),
+            false => Ok(()),
+        }
+    }
+
+    /// Retires the copy in the file of a page that an overlay was laid over meanwhile.
+    pub(crate) fn retire_copy(&mut self, copy: PageId, born: Epoch) {
+        self.retire_earlier(copy, 1, born);
+    }
+
+    /// Retires an overlay, of which the base stays.
+    fn retire_overlay(&mut self, id: PageId) {
+        match self.is_owned(id) {
+            true => self.lists.spare_runs.push((id.index(), 1)),
+            false => self.retire_earlier(id, 1, self.born(id)),
+        }
     }
 
     fn born(&self, id: PageId) -> Epoch {
@@ -144,14 +173,7 @@ impl PagesMut for TxnPages {
         {
             return Ok(PageId::arena(index));
         }
-        let index = self.writer.arena.allocate(count).ok_or_else(|| {
-            Error::from(ErrorKind::Full {
-                what: "transaction memory",
-                reason: format!("{} pages are in use", self.writer.arena.used()),
-            })
-        })?;
-        self.lists.allocated.push((index, count));
-        Ok(PageId::arena(index))
+        Ok(PageId::arena(self.take(count * ARENA_UNITS)?))
     }
 
     #[inline]
@@ -161,11 +183,45 @@ impl PagesMut for TxnPages {
 
     fn copy_page(&mut self, page: PageRef) -> Result<PageId> {
         let (epoch, id) = (self.epoch, self.allocate(1)?);
-        let content = self.memory().page(page)?;
-        let copy = self.memory().arena_bytes_mut(id, 1);
-        copy_live(content, copy);
-        set_born(copy, epoch);
+        let (memory, content) = (self.memory(), self.memory().page(page)?);
+        let copy = memory.arena_bytes_mut(id, 1);
+        if page.id.is_overlay() {
+            overlay::write_whole(content, memory.page(overlay::base(content))?, copy, epoch);
+        } else {
+            copy_live(content, copy);
+            set_born(copy, epoch);
+        }
         Ok(id)
+    }
+
+    fn lay_over(&mut self, leaf: PageRef, need: usize) -> Result<Option<PageId>> {
+        let (epoch, index) = (self.epoch, self.take(1)?);
+        let id = PageId::overlay(index);
+        let (memory, content) = (self.memory(), self.memory().page(leaf)?);
+        let copy = memory.arena_bytes_mut(id, 1);
+        let is_laid = match leaf.id.is_overlay() {
+            true => overlay::copy(content, copy, need, epoch),
+            false => overlay::lay(content, leaf, copy, need, epoch),
+        };
+        if !is_laid {
+            self.lists.allocated.pop();
+            self.writer.arena.free(index, 1);
+            return Ok(None);
+        }
+        if leaf.id.is_overlay() {
+            self.retire_overlay(leaf.id);
+        }
+        Ok(Some(id))
+    }
+
+    fn leaf_mut(&mut self, leaf: PageRef) -> Result<LeafMut<'_>> {
+        let memory = self.memory();
+        let bytes = memory.arena_bytes_mut(leaf.id, 1);
+        if !leaf.id.is_overlay() {
+            return Ok(LeafMut::new(bytes));
+        }
+        let base = memory.page(overlay::base(bytes))?;
+        Ok(LeafMut::over(bytes, base))
     }
 
     #[inline]
@@ -174,10 +230,15 @@ impl PagesMut for TxnPages {
     }
 
     fn retire(&mut self, page: PageRef, count: u32) -> Result<()> {
+        if page.id.is_overlay() {
+            let base = overlay::base(self.memory().page(page)?);
+            self.retire_overlay(page.id);
+            return self.retire(base, 1);
+        }
         if self.is_owned(page.id) {
             match count {
                 1 => self.lists.spare.push(page.id.index()),
-                _ => self.lists.spare_runs.push((page.id.index(), count)),
+                _ => self.lists.spare_runs.push((page.id.index(), count * ARENA_UNITS)),
             }
             return Ok(());
         }
@@ -186,6 +247,7 @@ impl PagesMut for TxnPages {
             true => self.born(page.id),
             false => Epoch(0),
         };
+        let count = if page.id.is_arena() { count * ARENA_UNITS } else { count };
         self.retire_earlier(page.id, count, born);
         Ok(())
     }

@@ -22,11 +22,11 @@ const LOOKS: u32 = if cfg!(loom) { 0 } else { 100 };
 /// Pages that a transaction took and gave up.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
-    /// First page and count of all that was allocated and not given back.
+    /// First unit of the arena and count of all that was allocated and not given back.
     pub(super) allocated: Vec<(u32, u32)>,
     /// Single pages of `allocated` that the transaction dropped again: used first.
     pub(super) spare: Vec<u32>,
-    /// Runs likewise; freed when the transaction ends.
+    /// Overlays and runs likewise; freed when the transaction ends.
     pub(super) spare_runs: Vec<(u32, u32)>,
     /// Pages of earlier transactions that this one no longer reaches.
     pub(super) retired: Vec<Retired>,

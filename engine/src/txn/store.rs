@@ -87,7 +87,7 @@ impl DerefMut for WriterGuard {
 
 impl Drop for WriterGuard {
     fn drop(&mut self) {
-        self.store.gauges.arena_pages.store(self.arena.used(), Ordering::Relaxed);
+        self.store.gauges.arena_units.store(self.arena.used(), Ordering::Relaxed);
         self.store.writer.leave(self.writer.take());
     }
 }
@@ -132,8 +132,8 @@ pub(crate) struct Signals {
 /// one left behind.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
-    /// Arena pages in use when the writer's seat was last left.
-    pub(crate) arena_pages: AtomicU32,
+    /// Units of the arena in use when the writer's seat was last left.
+    pub(crate) arena_units: AtomicU32,
     /// Bytes of records appended since open, and of those the ones in a checkpoint.
     pub(crate) appended_bytes: AtomicU64,
     pub(crate) checkpointed_bytes: AtomicU64,
@@ -258,8 +258,8 @@ impl Store {
 
     /// Bytes of memory taken by pages that wait for a checkpoint or for readers.
     pub(crate) fn arena_bytes(&self) -> u64 {
-        let pages = self.gauges.arena_pages.load(Ordering::Relaxed);
-        u64::from(pages) * self.memory.page_bytes() as u64
+        let units = self.gauges.arena_units.load(Ordering::Relaxed);
+        u64::from(units) * self.memory.unit_bytes() as u64
     }
 
     /// Bytes of records that no checkpoint has yet.
@@ -277,7 +277,7 @@ impl Store {
     pub(crate) fn trim_arena(self: &Arc<Store>, keep: usize) {
         let mut writer = WriterGuard::take(self);
         self.reclaim(&mut writer.arena);
-        let keep = u32::try_from(keep / self.memory.page_bytes()).unwrap_or(u32::MAX);
+        let keep = u32::try_from(keep / self.memory.unit_bytes()).unwrap_or(u32::MAX);
         if let Some((from, count)) = writer.arena.coalesce(keep) {
             self.memory.release_arena(from, count);
         }

@@ -14,6 +14,8 @@ use crate::rig::{Counts, Plan, seeds};
 use crate::simulation::crash::{CrashHistory, place};
 
 const LIVES: u64 = 4;
+/// One of so many histories has lives that end because names of files could not be made durable.
+const WITH_FAILING_NAMES: u64 = 8;
 /// Images made at one operation.
 const IMAGES_PER_EVENT: u64 = 4;
 
@@ -28,7 +30,10 @@ pub(super) fn history(
     images_per_event: u64,
     counts: &Counts,
 ) -> Result<(), String> {
-    let mut history = CrashHistory::new(seed, images_per_event);
+    let mut history = match seed % WITH_FAILING_NAMES {
+        0 => CrashHistory::with_failing_names(seed, images_per_event),
+        _ => CrashHistory::new(seed, images_per_event),
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| history.run(lives)));
     let tally = history.tally;
     counts.cases(tally.images);

@@ -81,6 +81,8 @@ pub(crate) struct CrashHistory {
     outcomes_max: u64,
     /// True when checkpoints start only when asked for, and commits come in the middle of them.
     interleaved: bool,
+    /// Of a hundred other lives, those that end with an operation that fails, and which it may be.
+    failing: (usize, &'static [OpKind]),
 }
 
 impl CrashHistory {
@@ -123,7 +125,15 @@ impl CrashHistory {
             images_per_event,
             outcomes_max: images_per_event,
             interleaved,
+            failing: (15, &[OpKind::Sync, OpKind::WriteDurable, OpKind::SyncDir]),
         }
+    }
+
+    /// With long records, and lives that end because the names of files could not be made durable.
+    pub(crate) fn with_failing_names(seed: u64, images_per_event: u64) -> CrashHistory {
+        let history = CrashHistory::plain(seed);
+        let options = history.options.wal_piece_bytes(300);
+        CrashHistory { failing: (80, &[OpKind::SyncDir]), images_per_event, options, ..history }
     }
 
     /// With checkpoints by size alone, and no commit in the middle of one.
@@ -160,9 +170,10 @@ impl CrashHistory {
     fn live(&mut self) -> Result<Trace> {
         self.disk.start_trace();
         let db = Guarded::new(self.open()?);
-        let failing = !self.interleaved && self.random.percent(15);
+        let (percent, kinds) = self.failing;
+        let failing = !self.interleaved && self.random.percent(percent);
         if failing {
-            let kind = self.random.pick(&[OpKind::Sync, OpKind::WriteDurable, OpKind::SyncDir]);
+            let kind = self.random.pick(kinds);
             let plan = FaultPlan::new(kind, Fault::Tear(EIO));
             self.disk.fail(plan.after(self.random.below(8) as u64));
         }

@@ -55,10 +55,12 @@ pub(crate) struct Ordering {
 impl Ordering {
     /// Begins at the start of a trace.
     pub(crate) fn new(images: &CrashImages<'_>, page_bytes: usize) -> Ordering {
-        let mut segments = BTreeMap::new();
+        let (mut segments, mut unnamed) = (BTreeMap::new(), BTreeMap::new());
         for (path, bytes) in images.killed().contents() {
             if let Some(number) = segment_number(&bytes) {
-                segments.insert(path, number);
+                // A long record whose commit was cut short: its name says that it is no segment.
+                let named = path.extension().is_some_and(|it| it == "wal");
+                if named { &mut segments } else { &mut unnamed }.insert(path, number);
             }
         }
         let page_bytes = page_bytes as u64;
@@ -67,7 +69,7 @@ impl Ordering {
             data: Vec::new(),
             log: Vec::new(),
             segments,
-            unnamed: BTreeMap::new(),
+            unnamed,
             unfinished: false,
             meta: None,
         }
@@ -97,6 +99,7 @@ impl Ordering {
             Action::Write { .. } => {}
             Action::RemoveFile => {
                 self.log.retain(|(written, _)| written != path);
+                self.unnamed.remove(path);
                 self.check_reuse(path, "removed", images);
             }
             Action::Rename { to } => self.check_rename(path, to, images),
@@ -168,6 +171,8 @@ impl Ordering {
             self.segments.extend(segment_number(bytes).map(|number| (path.to_path_buf(), number)));
         }
         if !is_segment && range.start == 0 {
+            // What another file of that name has held counts no more.
+            self.unnamed.remove(path);
             self.unnamed.extend(segment_number(bytes).map(|number| (path.to_path_buf(), number)));
         }
         self.log.push((path.to_path_buf(), range));
