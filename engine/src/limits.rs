@@ -36,7 +36,7 @@ pub const MAP_BYTES_RESERVED: usize = 1 << 40;
 pub const ARENA_BYTES_RESERVED: usize = 64 << 30;
 /// That memory is handed out in units of which a page has so many. A whole page takes all of them
 /// and an overlay, which leaves most entries where they are, takes one.
-pub const ARENA_UNITS: u32 = 4;
+pub const ARENA_UNITS: u32 = 2;
 
 /// The log is written in blocks of this size: a power cut tears no smaller unit that could hold
 /// acknowledged data.

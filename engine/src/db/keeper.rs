@@ -1,8 +1,9 @@
-//! The engine's two threads, and what happens when the last handle goes.
+//! The engine's threads, and what happens when the last handle goes.
 //!
-//! One thread flushes commits that nobody waits for; the other writes checkpoints when the log or
-//! the memory has grown, or time has passed. Where no threads may run, the caller's own write
-//! transactions do the same work before they begin.
+//! One thread flushes commits that nobody waits for; one writes checkpoints when the log or the
+//! memory has grown, or time has passed; one prepares what commits will need, so that they do not
+//! wait for it. Where no threads may run, the caller's own write transactions do the work of the
+//! second before they begin.
 //!
 //! Invariants:
 //! 1. Closing writes a last checkpoint marked clean, unless a failure stopped all writing.
@@ -37,8 +38,11 @@ impl Keeper {
         let mut threads = Vec::new();
         if store.options.threads {
             type Work = fn(&Arc<Store>);
-            let work: [(&str, Work); 2] =
-                [("bristlecone-flush", flush_loop), ("bristlecone-check", checkpoint_loop)];
+            let work: [(&str, Work); 3] = [
+                ("bristlecone-flush", flush_loop),
+                ("bristlecone-check", checkpoint_loop),
+                ("bristlecone-ahead", prepare_loop),
+            ];
             for (name, work) in work {
                 let shared = Arc::clone(&store);
                 let spawned = std::thread::Builder::new()
@@ -110,6 +114,7 @@ impl Keeper {
             let mut state = self.store.signals.state.lock();
             state.stop = true;
             self.store.signals.flush.notify_all();
+            self.store.signals.prepare.notify_all();
             self.store.signals.checkpoint.notify_all();
             self.store.signals.checkpointed.notify_all();
         }
@@ -163,13 +168,13 @@ fn tolerate_full(result: Result<bool>) -> Result<bool> {
     }
 }
 
-/// Flushes what was committed without waiting, and prepares the log's next segment.
+/// Flushes what was committed without waiting.
 fn flush_loop(store: &Arc<Store>) {
     let signals = &store.signals;
     loop {
-        let flush = {
+        {
             let mut state = signals.state.lock();
-            while !state.flush && !state.flush_now && !state.prepare && !state.stop {
+            while !state.flush && !state.flush_now && !state.stop {
                 signals.flush.wait(&mut state);
             }
             if state.stop {
@@ -181,17 +186,35 @@ fn flush_loop(store: &Arc<Store>) {
                     break;
                 }
             }
-            let flush = state.flush || state.flush_now;
-            (state.flush, state.flush_now, state.prepare) = (false, false, false);
-            flush
-        };
-        if flush {
-            // A failure is kept by the store: those who wait for their commit get it, and so does
-            // the next write transaction.
-            let _kept = store.flush();
+            (state.flush, state.flush_now) = (false, false);
+        }
+        // A failure is kept by the store: those who wait for their commit get it, and so does the
+        // next write transaction.
+        let _kept = store.flush();
+    }
+}
+
+/// Makes the log's next segment, and finds memory for the arena.
+fn prepare_loop(store: &Arc<Store>) {
+    let signals = &store.signals;
+    loop {
+        {
+            let mut state = signals.state.lock();
+            while !state.prepare && !state.stop {
+                signals.prepare.wait(&mut state);
+            }
+            if state.stop {
+                return;
+            }
+            // Before the work: what is asked for meanwhile is looked at again.
+            state.prepare = false;
         }
         if let Some(wal) = store.wal.get() {
             let _retried_by_the_writer = wal.prepare_ahead();
+        }
+        while let Some((from, to)) = store.wants_memory() {
+            store.memory.populate_arena(from, to);
+            store.gauges.arena_backed.store(to, Ordering::Relaxed);
         }
     }
 }

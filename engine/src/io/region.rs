@@ -162,6 +162,15 @@ impl Region {
         unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 
+    /// Has the system back `[at, at + len)` with memory now, so that nobody waits for it at a first
+    /// touch. Changes no byte; a system that cannot do it leaves it to the first touch.
+    pub fn populate(&self, at: usize, len: usize) {
+        assert!(at <= self.len && len <= self.len - at, "range beyond the region");
+        if let Backing::Anonymous(map) = &self.backing {
+            let _at_first_touch = map.advise_range(memmap2::Advice::PopulateWrite, at, len);
+        }
+    }
+
     /// Gives the memory of `[at, at + len)` back to the system; it reads as zeros afterwards.
     /// REQUIRES rule 2 of the module.
     pub fn release(&self, at: usize, len: usize) {

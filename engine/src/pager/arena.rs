@@ -107,6 +107,11 @@ impl Arena {
         self.used
     }
 
+    /// Units from here on were never used, or were given back to the system.
+    pub(crate) fn fresh(&self) -> u32 {
+        self.fresh
+    }
+
     /// What waits for readers or for publication.
     pub(crate) fn waiting(&self) -> &[Retired] {
         &self.waiting
@@ -262,6 +267,7 @@ mod tests {
         let units: Vec<u32> = (0..2 * PAGE + 1).map(|_| arena.allocate(1).unwrap()).collect();
         assert_eq!(units, (0..2 * PAGE + 1).collect::<Vec<_>>());
         assert_eq!((arena.allocate(1), arena.used()), (None, 2 * PAGE + 1));
+        // All but the first of the second page.
         for unit in units.iter().rev().filter(|unit| **unit != PAGE) {
             arena.free(*unit, 1);
         }

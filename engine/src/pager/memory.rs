@@ -27,6 +27,9 @@ use super::verified::Verified;
 /// Cache lines in which the heads and slots of a page most likely are.
 const OPENING_LINES: usize = 5;
 
+/// Memory that is asked for in one step: a large page.
+const POPULATE_BYTES: usize = 2 << 20;
+
 /// All pages of one open database.
 #[derive(Debug)]
 pub(crate) struct PageMemory {
@@ -131,6 +134,16 @@ impl PageMemory {
         assert!(id.is_arena(), "only arena pages are written in memory");
         let (region, at) = self.place(id);
         region.bytes_mut(at, self.len(id, count))
+    }
+
+    /// Has the system back units `[from, to)` of the arena with memory now.
+    pub(crate) fn populate_arena(&self, from: u32, to: u32) {
+        let (shift, to) = (self.shifts[1], to.min(self.arena_units_max()));
+        let (from, to) = ((from as usize) << shift, (to as usize) << shift);
+        // Whoever maps or unmaps memory in this process waits for a step.
+        for at in (from..to).step_by(POPULATE_BYTES) {
+            self.regions[1].populate(at, POPULATE_BYTES.min(to - at));
+        }
     }
 
     /// Gives the memory of units `[from, from + count)` of the arena back to the system.
