@@ -212,10 +212,7 @@ fn prepare_loop(store: &Arc<Store>) {
         if let Some(wal) = store.wal.get() {
             let _retried_by_the_writer = wal.prepare_ahead();
         }
-        while let Some((from, to)) = store.wants_memory() {
-            store.memory.populate_arena(from, to);
-            store.gauges.arena_backed.store(to, Ordering::Relaxed);
-        }
+        store.find_memory();
     }
 }
 

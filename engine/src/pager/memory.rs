@@ -87,6 +87,11 @@ impl PageMemory {
         u32::try_from(units).unwrap_or(u32::MAX).min(PageId::ARENA_UNITS_MAX)
     }
 
+    /// The units of the arena that so many bytes fill.
+    pub(crate) fn units(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes >> self.shifts[1]).unwrap_or(u32::MAX)
+    }
+
     /// Size of a unit of the arena in bytes.
     pub(crate) fn unit_bytes(&self) -> usize {
         1 << self.shifts[1]

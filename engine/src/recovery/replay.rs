@@ -5,6 +5,7 @@
 //! 2. Nothing is visible before all of it is replayed.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::GET_MANY_WIDTH;
 use crate::mutation::{self, Mutation};
 use crate::pager::Meta;
 use crate::txn::{RecordReader, Store, WriteTxn};
@@ -39,12 +40,24 @@ impl<'a> Replay<'a> {
         if !mutation::is(Mutation::ClockNotReplayed) {
             self.store.clock.advance(reader.time_ms);
         }
-        while let Some(operation) = reader.next().map_err(|found| self.damaged(end, found))? {
-            self.txn.apply(operation).map_err(|error| match error.kind() {
-                ErrorKind::Corrupt(_) | ErrorKind::Full { .. } | ErrorKind::Io { .. } => error,
-                // The operation succeeded when it was logged.
-                _ => self.damaged(end, format!("an operation that fails: {error}")),
-            })?;
+        let mut operations = Vec::with_capacity(GET_MANY_WIDTH);
+        loop {
+            while operations.len() < GET_MANY_WIDTH
+                && let Some(next) = reader.next().map_err(|found| self.damaged(end, found))?
+            {
+                operations.push(next);
+            }
+            if operations.is_empty() {
+                break;
+            }
+            self.txn.expect(&operations)?;
+            for operation in operations.drain(..) {
+                self.txn.apply(operation).map_err(|error| match error.kind() {
+                    ErrorKind::Corrupt(_) | ErrorKind::Full { .. } | ErrorKind::Io { .. } => error,
+                    // The operation succeeded when it was logged.
+                    _ => self.damaged(end, format!("an operation that fails: {error}")),
+                })?;
+            }
         }
         self.txn.set_id(reader.txn);
         self.store.gauges.appended_bytes.fetch_add(record.len() as u64, Ordering::Relaxed);

@@ -325,6 +325,16 @@ impl WriteTxn {
         }
     }
 
+    /// Has the leaves fetched that the next operations, `GET_MANY_WIDTH` at most, will change.
+    pub(crate) fn expect(&self, operations: &[Operation<'_>]) -> Result<()> {
+        let root = self.level().tree.root;
+        if root.id.is_none() {
+            return Ok(());
+        }
+        // What follows one without a key may be in another bucket.
+        tree::expect_leaves(&self.pages, root, operations.iter().map_while(Operation::key))
+    }
+
     fn insert(&mut self, entry: &Entry<'_>) -> Result<Option<Replaced>> {
         let level = self.levels.last_mut().expect("invariant: the root level is always open");
         level.dirty = true;

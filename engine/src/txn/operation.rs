@@ -51,6 +51,16 @@ pub(crate) enum Operation<'a> {
     Sequence { number: u64 },
 }
 
+impl<'a> Operation<'a> {
+    /// The key of a value that is written or removed.
+    pub(crate) fn key(&self) -> Option<&'a [u8]> {
+        match *self {
+            Operation::Put { key, .. } | Operation::Delete { key } => Some(key),
+            _ => None,
+        }
+    }
+}
+
 /// Where a record goes that becomes too long to wait in memory.
 pub(super) trait LongRecords {
     /// Begins to write one.

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use super::seat::Lists;
 use super::store::{Store, WriterGuard};
 
+/// How much the arena grows until it is told.
+const GROWTH_BYTES: usize = 1 << 20;
 /// Lists of more pages than this are not kept for the next transaction.
 const LIST_KEPT: usize = 4096;
 
@@ -27,6 +29,8 @@ pub(crate) struct TxnPages {
     pub(crate) writer: WriterGuard,
     epoch: Epoch,
     lists: Lists,
+    /// An index of the arena beyond which growth is told.
+    expected: u32,
 }
 
 impl TxnPages {
@@ -34,6 +38,7 @@ impl TxnPages {
     pub(crate) fn new(store: &Arc<Store>) -> TxnPages {
         let mut writer = WriterGuard::take(store);
         TxnPages {
+            expected: writer.arena.fresh(),
             epoch: writer.tip.epoch.next(),
             lists: std::mem::take(&mut writer.lists),
             writer,
@@ -52,16 +57,17 @@ impl TxnPages {
                 self.writer.arena.free(index, count);
             }
         }
-        self.lists.spare.clear();
-        self.lists.spare_runs.clear();
-        self.lists.retired.clear();
+        self.lists.clear();
     }
 
     /// Hands over what was retired. Pages born after `floor` were never published and never will
     /// be, so they are free at once.
     pub(crate) fn keep(&mut self, floor: Epoch) {
         let writer = &mut *self.writer;
-        let Lists { spare, spare_runs, retired, .. } = &mut self.lists;
+        let Lists { spare, spare_units, spare_runs, retired, .. } = &mut self.lists;
+        for index in spare_units.drain(..) {
+            writer.arena.free(index, 1);
+        }
         for index in spare.drain(..) {
             writer.arena.free(index, ARENA_UNITS);
         }
@@ -88,6 +94,11 @@ impl TxnPages {
             Error::from(ErrorKind::Full { what: "transaction memory", reason })
         })?;
         self.lists.allocated.push((index, count));
+        // A large transaction grows the arena by itself.
+        if index >= self.expected {
+            self.expected = index + self.memory().units(GROWTH_BYTES);
+            self.writer.store().expect_growth(index);
+        }
         Ok(index)
     }
 
@@ -113,7 +124,7 @@ impl TxnPages {
     /// Retires an overlay, of which the base stays.
     fn retire_overlay(&mut self, id: PageId) {
         match self.is_owned(id) {
-            true => self.lists.spare_runs.push((id.index(), 1)),
+            true => self.lists.spare_units.push(id.index()),
             false => self.retire_earlier(id, 1, self.born(id)),
         }
     }
@@ -127,10 +138,7 @@ impl Drop for TxnPages {
     fn drop(&mut self) {
         let mut lists = std::mem::take(&mut self.lists);
         if lists.allocated.capacity() <= LIST_KEPT && lists.retired.capacity() <= LIST_KEPT {
-            lists.allocated.clear();
-            lists.spare.clear();
-            lists.spare_runs.clear();
-            lists.retired.clear();
+            lists.clear();
             self.writer.lists = lists;
         }
     }
@@ -195,8 +203,11 @@ impl PagesMut for TxnPages {
     }
 
     fn lay_over(&mut self, leaf: PageRef, need: usize) -> Result<Option<PageId>> {
-        let (epoch, index) = (self.epoch, self.take(1)?);
-        let id = PageId::overlay(index);
+        let index = match self.lists.spare_units.pop() {
+            Some(index) => index,
+            None => self.take(1)?,
+        };
+        let (epoch, id) = (self.epoch, PageId::overlay(index));
         let (memory, content) = (self.memory(), self.memory().page(leaf)?);
         let copy = memory.arena_bytes_mut(id, 1);
         let is_laid = match leaf.id.is_overlay() {
@@ -204,8 +215,7 @@ impl PagesMut for TxnPages {
             false => overlay::lay(content, leaf, copy, need, epoch),
         };
         if !is_laid {
-            self.lists.allocated.pop();
-            self.writer.arena.free(index, 1);
+            self.lists.spare_units.push(index);
             return Ok(None);
         }
         if leaf.id.is_overlay() {

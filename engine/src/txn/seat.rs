@@ -26,10 +26,23 @@ pub(crate) struct Lists {
     pub(super) allocated: Vec<(u32, u32)>,
     /// Single pages of `allocated` that the transaction dropped again: used first.
     pub(super) spare: Vec<u32>,
-    /// Overlays and runs likewise; freed when the transaction ends.
+    /// The memory of overlays likewise.
+    pub(super) spare_units: Vec<u32>,
+    /// Runs likewise; freed when the transaction ends.
     pub(super) spare_runs: Vec<(u32, u32)>,
     /// Pages of earlier transactions that this one no longer reaches.
     pub(super) retired: Vec<Retired>,
+}
+
+impl Lists {
+    /// Forgets everything, and keeps the memory of the lists.
+    pub(super) fn clear(&mut self) {
+        self.allocated.clear();
+        self.spare.clear();
+        self.spare_units.clear();
+        self.spare_runs.clear();
+        self.retired.clear();
+    }
 }
 
 /// What the one writer owns while it sits on the [`WriterSeat`].

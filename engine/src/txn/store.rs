@@ -92,12 +92,8 @@ impl DerefMut for WriterGuard {
 
 impl Drop for WriterGuard {
     fn drop(&mut self) {
-        let gauges = &self.store.gauges;
-        gauges.arena_units.store(self.arena.used(), Ordering::Relaxed);
-        gauges.arena_fresh.store(self.arena.fresh(), Ordering::Relaxed);
-        if self.store.wants_memory().is_some() {
-            self.store.prepare_ahead();
-        }
+        self.store.gauges.arena_units.store(self.arena.used(), Ordering::Relaxed);
+        self.store.expect_growth(self.arena.fresh());
         self.store.writer.leave(self.writer.take());
     }
 }
@@ -257,6 +253,7 @@ impl Store {
     fn prepare_ahead(&self) {
         if self.options.threads {
             let mut state = self.signals.state.lock();
+            // Once asked for is enough.
             if !state.prepare {
                 state.prepare = true;
                 self.signals.prepare.notify_one();
@@ -264,17 +261,33 @@ impl Store {
         }
     }
 
+    /// Takes note of how far the arena has grown, and has memory found ahead if it grows on.
+    #[inline]
+    pub(crate) fn expect_growth(&self, fresh: u32) {
+        self.gauges.arena_fresh.store(fresh, Ordering::Relaxed);
+        if self.wants_memory().is_some() {
+            self.prepare_ahead();
+        }
+    }
+
+    /// Finds memory for the arena ahead of its use, as far as it is wanted now.
+    pub(crate) fn find_memory(&self) {
+        while let Some((from, to)) = self.wants_memory() {
+            self.memory.populate_arena(from, to);
+            self.gauges.arena_backed.store(to, Ordering::Relaxed);
+        }
+    }
+
     /// The units of the arena that will soon be used and have perhaps no memory yet. A first touch
     /// takes the system some 100 us for 2 MiB, and on a virtual machine of which the host has taken
     /// back what was free some 5 ms.
-    pub(crate) fn wants_memory(&self) -> Option<(u32, u32)> {
+    fn wants_memory(&self) -> Option<(u32, u32)> {
         let gauges = &self.gauges;
         let (fresh, backed) = (
             gauges.arena_fresh.load(Ordering::Relaxed),
             gauges.arena_backed.load(Ordering::Relaxed),
         );
-        let unit_bytes = self.memory.unit_bytes();
-        let units = |bytes: usize| u32::try_from(bytes / unit_bytes).unwrap_or(u32::MAX);
+        let units = |bytes: usize| self.memory.units(bytes);
         // What stays small takes none ahead.
         let ahead = fresh.saturating_sub(units(ARENA_BYTES_SMALL)).min(units(ARENA_BYTES_AHEAD));
         let most = units(usize::try_from(self.options.memory_bytes_max).unwrap_or(usize::MAX));
@@ -317,8 +330,7 @@ impl Store {
     pub(crate) fn trim_arena(self: &Arc<Store>, keep: usize) {
         let mut writer = WriterGuard::take(self);
         self.reclaim(&mut writer.arena);
-        let keep = u32::try_from(keep / self.memory.unit_bytes()).unwrap_or(u32::MAX);
-        if let Some((from, count)) = writer.arena.coalesce(keep) {
+        if let Some((from, count)) = writer.arena.coalesce(self.memory.units(keep)) {
             self.memory.release_arena(from, count);
             self.gauges.arena_backed.fetch_min(from, Ordering::Relaxed);
         }
