@@ -3,8 +3,10 @@
 //! Method: the random histories of `crashes` run with one bug at a time until one of them fails;
 //! how many crash images that took is counted. A bug that they miss is hunted where the names of
 //! files often fail to become durable, then on disks that lie.
-//! The engine without a bug passes the same histories, which is what `crashes` and `lies` show.
+//! The engine without a bug passes the same histories, which is what `crashes` and `lies` show, and
+//! passes at once the one in which a bug was caught.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bristlecone::mutation::{self, Mutation};
@@ -17,6 +19,7 @@ use crate::simulation::crash::CrashHistory;
 const HISTORIES: u64 = 100;
 /// Histories with failures, given to each bug that those missed.
 const HISTORIES_FAILING: u64 = 60;
+const AFTER: &str = "images after failures";
 const LIVES: u64 = 4;
 const IMAGES_PER_EVENT: u64 = 4;
 /// Histories with a lie, given to each bug that the others missed.
@@ -32,14 +35,15 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
         &Mutation::ALL,
         |bug| format!("{bug:?}"),
         |&bug, counts| {
-            mutation::set(Some(bug));
             let plain = |seed| CrashHistory::new(seed, IMAGES_PER_EVENT);
             let failing = |seed| CrashHistory::with_failing_names(seed, IMAGES_PER_EVENT);
-            let caught = hunt(plan.seed, HISTORIES, "images", plain)
-                .or_else(|| hunt(plan.seed, HISTORIES_FAILING, "images after failures", failing))
-                .or_else(|| hunt_with_lies(plan.seed));
-            mutation::set(None);
-            let Catch { cases, unit, seed, how } = caught.ok_or("was not caught")?;
+            let hunts: [&dyn Fn() -> Hunted; 3] = [
+                &|| hunt(bug, seeds(plan, HISTORIES), "images", &|seed| images(plain(seed))),
+                &|| hunt(bug, seeds(plan, HISTORIES_FAILING), AFTER, &|seed| images(failing(seed))),
+                &|| hunt(bug, seeds(plan, HISTORIES_WITH_LIES), "lies", &lies),
+            ];
+            let caught = hunts.iter().find_map(|hunt| hunt().transpose());
+            let Catch { cases, unit, seed, how } = caught.ok_or("was not caught")??;
             println!("    {bug:?}: caught after {cases} {unit}, seed {seed}: {how}");
             counts.cases(1);
             counts.add(&format!("{unit} until {bug:?}"), cases);
@@ -58,44 +62,58 @@ struct Catch {
     how: String,
 }
 
-/// Runs histories until one fails.
-fn hunt(
-    first: u64,
-    histories: u64,
-    unit: &'static str,
-    make: impl Fn(u64) -> CrashHistory,
-) -> Option<Catch> {
-    let mut images = 0;
-    for seed in first..first + histories {
-        let mut history = make(seed);
-        let outcome = catch_unwind(AssertUnwindSafe(|| history.run(LIVES)));
-        images += history.tally.images;
-        let how = match outcome {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => message(&*panic),
-        };
-        return Some(Catch { cases: images, unit, seed, how: told(&how) });
-    }
-    None
+/// The catch, if there is one; an error when the engine fails without the bug too.
+type Hunted = Result<Option<Catch>, String>;
+
+fn seeds(plan: &Plan, histories: u64) -> Range<u64> {
+    plan.seed..plan.seed + histories
 }
 
-/// Some bugs show only on a disk that lies.
-fn hunt_with_lies(first: u64) -> Option<Catch> {
-    let mut lies = 0;
-    for seed in first..first + HISTORIES_WITH_LIES {
-        let lie = || CrashHistory::plain(seed).lie();
-        let how = match catch_unwind(AssertUnwindSafe(lie)) {
-            Ok(Ok(lied)) => {
-                lies += lied.met;
-                continue;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => message(&*panic),
-        };
-        return Some(Catch { cases: lies, unit: "lies", seed, how: told(&how) });
+/// Runs histories until one fails with the bug, and that one once more without it. A history tells
+/// its cases, and what failed.
+fn hunt(
+    bug: Mutation,
+    seeds: Range<u64>,
+    unit: &'static str,
+    history: &dyn Fn(u64) -> (u64, Option<String>),
+) -> Hunted {
+    let mut cases = 0;
+    for seed in seeds {
+        mutation::set(Some(bug));
+        let (more, failure) = history(seed);
+        mutation::set(None);
+        cases += more;
+        let Some(how) = failure else { continue };
+        // A rig that objects to a sound engine would seem to catch every bug.
+        if let (_, Some(how)) = history(seed) {
+            return Err(format!("seed {seed} fails without {bug:?} too: {how}"));
+        }
+        return Ok(Some(Catch { cases, unit, seed, how: told(&how) }));
     }
-    None
+    Ok(None)
+}
+
+/// A history cut by power failures.
+fn images(mut history: CrashHistory) -> (u64, Option<String>) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| history.run(LIVES)));
+    (history.tally.images, failure(outcome.map(|done| done.map(|()| 0))).err())
+}
+
+/// A history on a disk that lies: some bugs show only there.
+fn lies(seed: u64) -> (u64, Option<String>) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| CrashHistory::plain(seed).lie()));
+    match failure(outcome.map(|done| done.map(|lied| lied.met))) {
+        Ok(met) => (met, None),
+        Err(how) => (0, Some(how)),
+    }
+}
+
+fn failure(outcome: std::thread::Result<bristlecone::Result<u64>>) -> Result<u64, String> {
+    match outcome {
+        Ok(Ok(met)) => Ok(met),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => Err(message(&*panic)),
+    }
 }
 
 fn told(how: &str) -> String {
