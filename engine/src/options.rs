@@ -89,8 +89,9 @@ impl Options {
         self
     }
 
-    /// Whether the engine may run its two threads, one that flushes buffered commits and one that
-    /// writes checkpoints. True by default; false leaves both to the caller's own commits.
+    /// Whether the engine may run its threads: one flushes buffered commits, one writes
+    /// checkpoints, and one prepares what commits will need, the log's next file and memory. True
+    /// by default; false leaves the first two to the caller's own commits.
     #[must_use]
     pub fn threads(mut self, threads: bool) -> Options {
         self.threads = threads;

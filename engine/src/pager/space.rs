@@ -200,21 +200,20 @@ impl SpaceMap {
         self.extents.clear();
         self.scanned = 0;
         let group_pages = self.geometry().group_pages();
-        let vacated = |retired: &&Retired| self.vacated.contains(&retired.id.0);
-        let (known, freed): (Vec<&Retired>, Vec<&Retired>) = freed.iter().partition(vacated);
         // Loaded before anything is changed: a read that fails leaves the map as it was.
-        for retired in &freed {
+        for retired in freed {
             for page in (retired.id.0..retired.id.0 + retired.count).step_by(group_pages as usize) {
                 self.load(memory, page)?;
             }
             self.load(memory, retired.id.0 + retired.count - 1)?;
         }
-        self.verify_freed(memory, &freed)?;
-        for retired in known {
-            self.vacated.remove(&retired.id.0);
-            self.held.push(*retired);
-        }
+        self.verify_freed(memory, freed)?;
         for retired in freed {
+            self.held.push(*retired);
+            if self.is_vacated(retired) {
+                self.vacated.remove(&retired.id.0);
+                continue;
+            }
             for page in retired.id.0..retired.id.0 + retired.count {
                 let (index, bit) = (page / group_pages, page % group_pages);
                 let group = self.groups.get_mut(&index).expect("invariant: just loaded");
@@ -225,7 +224,6 @@ impl SpaceMap {
                 group.dirty = true;
                 self.entries[index as usize].free += 1;
             }
-            self.held.push(*retired);
         }
         self.release_held(readers);
         Ok(())
@@ -233,7 +231,7 @@ impl SpaceMap {
 
     /// Refuses to free a page twice, one that is free already, or a fixed one: only a damaged file
     /// refers to such pages. The groups of all pages are loaded.
-    fn verify_freed(&self, memory: &PageMemory, freed: &[&Retired]) -> Result<()> {
+    fn verify_freed(&self, memory: &PageMemory, freed: &[Retired]) -> Result<()> {
         let mut runs: Vec<Range<u32>> =
             freed.iter().map(|retired| retired.id.0..retired.id.0 + retired.count).collect();
         runs.sort_unstable_by_key(|run| run.start);
@@ -244,11 +242,18 @@ impl SpaceMap {
             let is_set = group.is_some_and(|group| is_set(&group.current, page % group_pages));
             is_set && !self.is_fixed(page)
         };
-        let unused = || runs.iter().cloned().flatten().find(|page| !is_used(*page));
+        let others = freed.iter().filter(|retired| !self.is_vacated(retired));
+        let mut pages = others.flat_map(|retired| retired.id.0..retired.id.0 + retired.count);
+        let unused = || pages.find(|page| !is_used(*page));
         let wrong = twice.map(|pair| pair[1].start).or_else(unused);
         let (expected, found) = ("a page in use", "one that is freed twice, free or fixed");
         wrong
             .map_or(Ok(()), |page| Err(Error::corrupt(memory.path(), page.into(), expected, found)))
+    }
+
+    /// True for a page that was marked free before it was retired.
+    fn is_vacated(&self, retired: &Retired) -> bool {
+        retired.count == 1 && self.vacated.contains(&retired.id.0)
     }
 
     /// Marks a page free that the root being written does not reach, but that is still in use: an
@@ -261,8 +266,12 @@ impl SpaceMap {
         self.load(memory, page)?;
         let group_pages = self.geometry().group_pages();
         let (index, bit) = (page / group_pages, page % group_pages);
+        if self.is_fixed(page) || !is_set(&self.groups[&index].current, bit) {
+            // Only a damaged file refers to such a page.
+            let (expected, found) = ("a leaf in use", "one that is free or fixed");
+            return Err(Error::corrupt(memory.path(), page.into(), expected, found));
+        }
         let group = self.groups.get_mut(&index).expect("invariant: just loaded");
-        assert!(is_set(&group.current, bit), "page {page} is in use");
         clear(&mut group.current, bit);
         set(&mut group.held, bit);
         group.dirty = true;
@@ -577,7 +586,16 @@ mod tests {
             let refused = rig.map.begin(&rig.memory, &freed, &[]);
             assert!(refused.is_err_and(|error| error.is_corrupt()), "{freed:?}");
         }
+        for page in [7, 11, 12] {
+            let refused = rig.map.vacate(&rig.memory, page);
+            assert!(refused.is_err_and(|error| error.is_corrupt()), "page {page}");
+        }
         assert_eq!(rig.map.free_pages(), 2);
+        rig.map.vacate(&rig.memory, 8).unwrap();
+        let twice = rig.map.begin(&rig.memory, &[retired(8, 1), retired(8, 1)], &[]);
+        assert!(twice.is_err_and(|error| error.is_corrupt()));
+        let within = rig.map.begin(&rig.memory, &[retired(8, 2)], &[]);
+        assert!(within.is_err_and(|error| error.is_corrupt()));
         rig.begin(&[(8, 1), (9, 1)], &[]);
     }
 

@@ -50,7 +50,7 @@ impl<'a> Replay<'a> {
             if operations.is_empty() {
                 break;
             }
-            self.txn.expect(&operations)?;
+            self.txn.expect(&operations);
             for operation in operations.drain(..) {
                 self.txn.apply(operation).map_err(|error| match error.kind() {
                     ErrorKind::Corrupt(_) | ErrorKind::Full { .. } | ErrorKind::Io { .. } => error,

@@ -88,7 +88,13 @@ impl TxnPages {
 
     /// Takes units of the arena.
     fn take(&mut self, count: u32) -> Result<u32> {
-        let index = self.writer.arena.allocate(count).ok_or_else(|| {
+        let arena = &mut self.writer.arena;
+        let index = arena.allocate(count).or_else(|| {
+            // There may be room that only has to be joined.
+            let _nothing_to_give_back = arena.coalesce(u32::MAX);
+            arena.allocate(count)
+        });
+        let index = index.ok_or_else(|| {
             let bytes = u64::from(self.writer.arena.used()) * self.memory().unit_bytes() as u64;
             let reason = format!("{bytes} bytes are in use");
             Error::from(ErrorKind::Full { what: "transaction memory", reason })

@@ -93,7 +93,13 @@ impl DerefMut for WriterGuard {
 impl Drop for WriterGuard {
     fn drop(&mut self) {
         self.store.gauges.arena_units.store(self.arena.used(), Ordering::Relaxed);
-        self.store.expect_growth(self.arena.fresh());
+        let (fresh, gauges) = (self.arena.fresh(), &self.store.gauges);
+        // What was given back is not wanted again before it is used.
+        if fresh > gauges.arena_fresh.load(Ordering::Relaxed) {
+            self.store.expect_growth(fresh);
+        } else {
+            gauges.arena_fresh.store(fresh, Ordering::Relaxed);
+        }
         self.store.writer.leave(self.writer.take());
     }
 }
@@ -119,6 +125,13 @@ pub(crate) struct FileState {
     pub(crate) older_log: Position,
     /// False when the meta page that the next checkpoint is written to was found empty or torn.
     pub(crate) other_meta_is_whole: bool,
+}
+
+/// Units of the arena that memory is wanted for, and up to where it was found before.
+struct Wanted {
+    backed: u32,
+    from: u32,
+    to: u32,
 }
 
 /// Requests to the engine's threads, and what writers wait for. Not part of any model check: the
@@ -272,16 +285,19 @@ impl Store {
 
     /// Finds memory for the arena ahead of its use, as far as it is wanted now.
     pub(crate) fn find_memory(&self) {
-        while let Some((from, to)) = self.wants_memory() {
+        while let Some(Wanted { backed, from, to }) = self.wants_memory() {
             self.memory.populate_arena(from, to);
-            self.gauges.arena_backed.store(to, Ordering::Relaxed);
+            // Else some of it was given back meanwhile.
+            let relaxed = (Ordering::Relaxed, Ordering::Relaxed);
+            let _is_noted =
+                self.gauges.arena_backed.compare_exchange(backed, to, relaxed.0, relaxed.1);
         }
     }
 
     /// The units of the arena that will soon be used and have perhaps no memory yet. A first touch
     /// takes the system some 100 us for 2 MiB, and on a virtual machine of which the host has taken
     /// back what was free some 5 ms.
-    fn wants_memory(&self) -> Option<(u32, u32)> {
+    fn wants_memory(&self) -> Option<Wanted> {
         let gauges = &self.gauges;
         let (fresh, backed) = (
             gauges.arena_fresh.load(Ordering::Relaxed),
@@ -293,7 +309,8 @@ impl Store {
         let most = units(usize::try_from(self.options.memory_bytes_max).unwrap_or(usize::MAX));
         let from = fresh.max(backed);
         let to = fresh.saturating_add(ahead).min(most);
-        (fresh.saturating_add(ahead / 2) > backed && from < to).then_some((from, to))
+        let is_short = fresh.saturating_add(ahead / 2) > backed && from < to;
+        is_short.then_some(Wanted { backed, from, to })
     }
 
     /// Refuses to go on after a failure.
@@ -331,8 +348,9 @@ impl Store {
         let mut writer = WriterGuard::take(self);
         self.reclaim(&mut writer.arena);
         if let Some((from, count)) = writer.arena.coalesce(self.memory.units(keep)) {
-            self.memory.release_arena(from, count);
-            self.gauges.arena_backed.fetch_min(from, Ordering::Relaxed);
+            // What was found ahead goes too.
+            let backed = self.gauges.arena_backed.fetch_min(from, Ordering::Relaxed);
+            self.memory.release_arena(from, count.max(backed.saturating_sub(from)));
         }
     }
 
