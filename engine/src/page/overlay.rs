@@ -33,7 +33,7 @@ const BASE_BYTES: usize = 8;
 const ROOM_MIN: usize = 256;
 
 /// Where the heap of an overlay of so many bytes ends.
-pub(crate) fn heap_end(len: usize) -> usize {
+fn heap_end(len: usize) -> usize {
     len - BASE_BYTES
 }
 
@@ -49,11 +49,14 @@ pub(crate) fn is_overlay(bytes: &[u8]) -> bool {
     Header::read(bytes).flags & FLAG_OVERLAY != 0
 }
 
-/// Writes an overlay over the whole leaf `from`, of which `base` tells the place. False, with `to`
-/// unchanged, when the leaf may refer to pages, or an overlay would have too little room for `need`
-/// bytes and for what follows.
+/// Writes an overlay in place of the leaf `from`, of which `place` tells where it is: over it, or
+/// where it is an overlay, over its base. False, with `to` unchanged, when the leaf may refer to
+/// pages, or the overlay would have too little room for `need` bytes and for what follows.
 #[must_use]
-pub(crate) fn lay(from: &[u8], base: PageRef, to: &mut [u8], need: usize, born: Epoch) -> bool {
+pub(crate) fn lay(from: &[u8], place: PageRef, to: &mut [u8], need: usize, born: Epoch) -> bool {
+    if is_overlay(from) {
+        return copy(from, to, need, born);
+    }
     let (leaf, header) = (Leaf::new(from), Header::read(from));
     let (arrays_end, end) = (leaf.arrays_end(), heap_end(to.len()));
     let is_whole = header.kind == PageKind::Leaf as u8 && header.flags == 0;
@@ -63,14 +66,13 @@ pub(crate) fn lay(from: &[u8], base: PageRef, to: &mut [u8], need: usize, born: 
     let pages = leaf.heap_bytes() as u32;
     to[..arrays_end].copy_from_slice(&from[..arrays_end]);
     Header { flags: FLAG_OVERLAY, heap_low: end, garbage: 0, pages, born, ..header }.write(to);
-    put_u32(to, end, base.id.0);
-    put_u32(to, end + 4, base.crc);
+    put_u32(to, end, place.id.0);
+    put_u32(to, end + 4, place.crc);
     true
 }
 
 /// Copies an overlay. False, with `to` unchanged, when it has no room for `need` bytes more.
-#[must_use]
-pub(crate) fn copy(from: &[u8], to: &mut [u8], need: usize, born: Epoch) -> bool {
+fn copy(from: &[u8], to: &mut [u8], need: usize, born: Epoch) -> bool {
     let (arrays_end, heap_low) = (Leaf::new(from).arrays_end(), Header::read(from).heap_low);
     if arrays_end + need > heap_low {
         return false;

@@ -204,12 +204,7 @@ impl PagesMut for PageStore {
 
     fn lay_over(&mut self, leaf: PageRef, need: usize) -> Result<Option<PageId>> {
         let (epoch, mut bytes) = (self.epoch, vec![0xcc; self.unit_bytes()]);
-        let content = self.page(leaf)?;
-        let is_laid = match leaf.id.is_overlay() {
-            true => overlay::copy(content, &mut bytes, need, epoch),
-            false => overlay::lay(content, leaf, &mut bytes, need, epoch),
-        };
-        if !is_laid {
+        if !overlay::lay(self.page(leaf)?, leaf, &mut bytes, need, epoch) {
             return Ok(None);
         }
         let id = PageId::overlay(self.allocate(1)?.index());

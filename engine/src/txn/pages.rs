@@ -216,11 +216,7 @@ impl PagesMut for TxnPages {
         let (epoch, id) = (self.epoch, PageId::overlay(index));
         let (memory, content) = (self.memory(), self.memory().page(leaf)?);
         let copy = memory.arena_bytes_mut(id, 1);
-        let is_laid = match leaf.id.is_overlay() {
-            true => overlay::copy(content, copy, need, epoch),
-            false => overlay::lay(content, leaf, copy, need, epoch),
-        };
-        if !is_laid {
+        if !overlay::lay(content, leaf, copy, need, epoch) {
             self.lists.spare_units.push(index);
             return Ok(None);
         }
