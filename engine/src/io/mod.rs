@@ -85,10 +85,6 @@ pub trait File: fmt::Debug + Send + Sync {
     fn allocate(&self, len: u64) -> Result<()>;
     /// Cuts or extends the file to `len` bytes.
     fn set_len(&self, len: u64) -> Result<()>;
-    /// Says that `[offset, offset + len)` was written and will be synced: the host may begin to
-    /// bring it to the device, and need not keep it in its cache. Advice: promises nothing, never
-    /// waits for the device to be done.
-    fn expect_sync(&self, offset: u64, len: u64);
     /// Makes content and length durable.
     fn sync(&self) -> Result<()>;
     /// Drops what the operating system caches of the file's first `bytes`, so that reads see the

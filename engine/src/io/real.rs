@@ -192,13 +192,6 @@ impl File for RealFile {
         self.file.set_len(len)
     }
 
-    fn expect_sync(&self, offset: u64, len: u64) {
-        // On Linux this begins to write what is dirty, and drops what is clean already.
-        let advice =
-            || rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(len), Advice::DontNeed);
-        let _advice_only = advice();
-    }
-
     fn sync(&self) -> Result<()> {
         self.file.sync_data()
     }

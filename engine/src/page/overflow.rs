@@ -22,7 +22,14 @@ pub(crate) fn run_pages(value_len: u32, page_bytes: usize) -> u32 {
 }
 
 /// Writes a run. REQUIRES: `run` is exactly the value's pages of `page_bytes` each.
+#[cfg(test)]
 pub(crate) fn write_run(run: &mut [u8], page_bytes: usize, value: &[u8], born: Epoch) {
+    begin_run(run, page_bytes, born);
+    fill_run(run, value);
+}
+
+/// Writes the header of a run, which holds anything until it is filled.
+pub(crate) fn begin_run(run: &mut [u8], page_bytes: usize, born: Epoch) {
     let header = Header {
         kind: PageKind::Overflow as u8,
         level: 0,
@@ -31,13 +38,15 @@ pub(crate) fn write_run(run: &mut [u8], page_bytes: usize, value: &[u8], born: E
         flags: 0,
         heap_low: 0,
         garbage: 0,
-        pages: run_pages(value.len() as u32, page_bytes),
+        pages: (run.len() / page_bytes) as u32,
         born,
     };
-    debug_assert_eq!(run.len(), header.pages as usize * page_bytes);
-    let (head, rest) = run.split_at_mut(PAGE_HEADER_BYTES);
-    header.write(head);
-    let (content, padding) = rest.split_at_mut(value.len());
+    header.write(&mut run[..PAGE_HEADER_BYTES]);
+}
+
+/// Writes the value of a run. REQUIRES: `run` is exactly the value's pages.
+pub(crate) fn fill_run(run: &mut [u8], value: &[u8]) {
+    let (content, padding) = run[PAGE_HEADER_BYTES..].split_at_mut(value.len());
     content.copy_from_slice(value);
     padding.fill(0);
 }

@@ -247,6 +247,7 @@ fn wal_options(options: &Options) -> WalOptions {
     WalOptions {
         segment_bytes_max: options.wal_segment_bytes_max,
         piece_bytes: options.wal_piece_bytes,
+        threads: options.threads,
         ..WalOptions::default()
     }
 }

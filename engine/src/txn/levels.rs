@@ -164,13 +164,9 @@ impl WriteTxn {
         self.check_key("key", key)?;
         check_value(value)?;
         let inline = Entry { key, payload: Payload::Value(value), expires_at };
-        let payload = match inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes()) {
-            true => inline.payload,
-            false => {
-                let written = self.write_run(value);
-                self.note_failure(written)?
-            }
-        };
+        let fits = inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes());
+        let run = if fits { None } else { Some(self.begin_run(value)?) };
+        let payload = run.map_or(inline.payload, |(run, len)| Payload::Overflow { run, len });
         let replaced = self.insert(&Entry { key, payload, expires_at })?;
         match replaced.map(|old| (old.payload, old.expires_at)) {
             Some((ReplacedPayload::Bucket(record), expires_at)) => {
@@ -181,7 +177,12 @@ impl WriteTxn {
             Some((ReplacedPayload::Overflow { run, len }, _)) => self.retire_run(run, len)?,
             Some((ReplacedPayload::Value { .. }, _)) | None => {}
         }
-        self.log(Operation::Put { key, value, expires_at })
+        let logged = self.log(Operation::Put { key, value, expires_at });
+        // The device has begun to write the value meanwhile.
+        if let Some(run) = run {
+            self.fill_run(run, value);
+        }
+        logged
     }
 
     /// Removes a value of the innermost bucket; tells whether one was visible.
@@ -301,7 +302,14 @@ impl WriteTxn {
             check_value(value)?;
             let inline = Entry { key, payload: Payload::Value(value), expires_at: 0 };
             let fits = inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes());
-            let payload = if fits { inline.payload } else { self.write_run(value)? };
+            let payload = match fits {
+                true => inline.payload,
+                false => {
+                    let (run, len) = self.begin_run(value)?;
+                    self.fill_run((run, len), value);
+                    Payload::Overflow { run, len }
+                }
+            };
             builder.push(&mut self.pages, &Entry { key, payload, expires_at: 0 })?;
             self.log(Operation::Put { key, value, expires_at: 0 })?;
         }
@@ -352,15 +360,21 @@ impl WriteTxn {
         self.note_failure(removed)
     }
 
-    /// Writes a value too large for a leaf to pages of its own.
-    fn write_run(&mut self, value: &[u8]) -> Result<Payload<'static>> {
+    /// Takes pages of its own for a value too large for a leaf; returns them and its length. They
+    /// hold anything until they are filled.
+    fn begin_run(&mut self, value: &[u8]) -> Result<(PageRef, u32)> {
         let len = u32::try_from(value.len()).expect("invariant: checked against the limit");
-        let count = overflow::run_pages(len, self.pages.page_bytes());
-        let id = self.pages.allocate(count)?;
-        let epoch = self.pages.epoch();
-        let page_bytes = self.pages.page_bytes();
-        overflow::write_run(self.pages.page_mut(id, count), page_bytes, value, epoch);
-        Ok(Payload::Overflow { run: PageRef::unsealed(id), len })
+        let (page_bytes, epoch) = (self.page_bytes(), self.pages.epoch());
+        let count = overflow::run_pages(len, page_bytes);
+        let allocated = self.pages.allocate(count);
+        let id = self.note_failure(allocated)?;
+        overflow::begin_run(self.pages.page_mut(id, count), page_bytes, epoch);
+        Ok((PageRef::unsealed(id), len))
+    }
+
+    fn fill_run(&mut self, (run, len): (PageRef, u32), value: &[u8]) {
+        let count = overflow::run_pages(len, self.page_bytes());
+        overflow::fill_run(self.pages.page_mut(run.id, count), value);
     }
 
     pub(super) fn retire_run(&mut self, run: PageRef, len: u32) -> Result<()> {

@@ -164,14 +164,18 @@ impl RecordWriter {
                 self.bytes.extend_from_slice(content);
                 return Ok(());
             }
-            let (now, later) = content.split_at(room);
-            self.bytes.extend_from_slice(now);
             let long = match &mut self.long {
                 Some(long) => long,
                 None => self.long.insert(log.begin_long()?),
             };
-            long.write(&self.bytes)?;
-            self.bytes.clear();
+            let (now, later) = content.split_at(room);
+            if self.bytes.is_empty() {
+                long.write(now)?;
+            } else {
+                self.bytes.extend_from_slice(now);
+                long.write(&self.bytes)?;
+                self.bytes.clear();
+            }
             content = later;
         }
     }

@@ -15,6 +15,7 @@ pub(super) const SMALL: WalOptions = WalOptions {
     segment_bytes_max: WAL_SEGMENT_BYTES_MIN,
     spares_max: 2,
     piece_bytes: WAL_PIECE_BYTES_MAX,
+    threads: false,
 };
 
 /// Where the logs live.

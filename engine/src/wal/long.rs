@@ -1,10 +1,11 @@
 //! A record that is too long to wait in memory for its commit: its pieces are written while its
 //! transaction runs.
 //!
-//! They go to a file of their own, under a temporary name. When the transaction commits, the file
+//! They go to a file of their own, under a temporary name, around the system's cache: nobody reads
+//! them soon. A thread of the record's own writes one while the next is put together. When the transaction commits, the file
 //! becomes the log's next segment, which ends in a record without its end; then the last piece is
-//! written, like any other frame, and the record is whole. The device works meanwhile, and memory
-//! holds one piece.
+//! written, like any other frame, and the record is whole. Memory holds one piece, and a few
+//! frames.
 //!
 //! ```text
 //!   write       pieces, not synced              a file that every open removes
@@ -23,6 +24,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::WalOptions;
+use super::behind::WriteBehind;
 use super::record::{BLOCK, CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, SegmentHeader, encode_piece};
 use super::segment::{self, SegmentFile};
 use crate::error::{Error, Result};
@@ -33,6 +36,12 @@ use crate::mutation::{self, Mutation};
 
 /// The file grows by an eighth, but by no less than two pieces and no more than this.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
+/// A piece is written in frames of so many bytes: the first is on its way while the others are put
+/// together.
+const FRAME_BYTES: usize = 1 << 20;
+/// So much is left for the frame that makes the record whole, of one block: what comes before it
+/// need not be durable at once.
+const LAST_BYTES: usize = WAL_BLOCK_BYTES - FRAME_HEADER_BYTES - CHUNK_HEADER_BYTES;
 
 /// A long record under way. Dropped before it is finished, it takes its file away.
 #[derive(Debug)]
@@ -44,18 +53,19 @@ pub(crate) struct LongRecord {
     temporary: PathBuf,
     salt: u64,
     first_lsn: Lsn,
-    /// Pieces written so far, and where the next one goes.
+    /// Frames written so far, and where the next one goes.
     frames: u64,
     end: u64,
     /// Length of the file.
     allocated: u64,
     /// Bytes of the record so far.
     record_bytes: u64,
+    piece_bytes: usize,
     last_piece: Vec<u8>,
     /// What becomes the segment behind it.
     next: Option<SegmentFile>,
-    /// Where frames are put together.
-    buffer: Region,
+    /// Where frames are put together, and the thread that writes them.
+    behind: WriteBehind,
     is_named: bool,
 }
 
@@ -77,11 +87,13 @@ impl LongRecord {
         dir: &Path,
         file_number: u64,
         first_lsn: Lsn,
-        piece_bytes: usize,
+        options: &WalOptions,
     ) -> Result<LongRecord> {
         let temporary = segment::temporary_path(dir, file_number);
-        let file = host.open(&temporary, OpenMode::CreateNew);
+        let file = host.open_log(&temporary, OpenMode::CreateNew);
         let file = file.map_err(|error| Error::io("create", &temporary, error))?;
+        let frame_bytes_max = frame_bytes(options.piece_bytes().min(FRAME_BYTES));
+        let behind = WriteBehind::new(Arc::clone(&file), frame_bytes_max, options.threads);
         Ok(LongRecord {
             host: Arc::clone(host),
             dir: dir.to_path_buf(),
@@ -94,34 +106,44 @@ impl LongRecord {
             end: BLOCK,
             allocated: 0,
             record_bytes: 0,
+            piece_bytes: options.piece_bytes(),
             last_piece: Vec::new(),
             next: None,
-            buffer: Region::heap(frame_bytes(piece_bytes)),
+            behind,
             is_named: false,
         })
     }
 
-    /// Writes the next piece, which is not the last. Fails with `Full` when the disk has no space;
-    /// the record can then only be given up.
+    /// Writes the next piece, which is not the last, or has it written. Fails with `Full` when the
+    /// disk has no space; after a failure the record can only be given up.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<()> {
-        let frame_bytes = self.encode(piece, false);
-        self.allocate(self.end + frame_bytes as u64)?;
-        let frame = self.buffer.bytes(0, frame_bytes);
-        self.file.write_at(frame, self.end).map_err(self.failed("write"))?;
-        self.file.expect_sync(self.end, frame_bytes as u64);
-        self.end += frame_bytes as u64;
-        self.frames += 1;
+        for bytes in piece.chunks(FRAME_BYTES) {
+            self.allocate(self.end + frame_bytes(bytes.len()) as u64)?;
+            let memory = self.behind.memory().map_err(self.failed("write"))?;
+            let frame_bytes = self.encode(&memory, bytes, false);
+            let written = self.behind.write(memory, frame_bytes, self.end);
+            written.map_err(self.failed("write"))?;
+            self.end += frame_bytes as u64;
+            self.frames += 1;
+        }
         self.record_bytes += piece.len() as u64;
         Ok(())
     }
 
     /// Takes the last piece and makes sure that there is space for it, and what becomes the segment
-    /// behind it. Nothing is written.
+    /// behind it. Returns when all other pieces are written.
     pub(super) fn end(&mut self, last_piece: Vec<u8>, next: SegmentFile) -> Result<()> {
         self.next = Some(next);
-        self.record_bytes += last_piece.len() as u64;
         self.last_piece = last_piece;
-        self.allocate(self.segment_bytes())
+        let before = self.last_piece.len().saturating_sub(LAST_BYTES);
+        if before > 0 {
+            let last = self.last_piece.split_off(before);
+            let before = std::mem::replace(&mut self.last_piece, last);
+            self.write(&before)?;
+        }
+        self.record_bytes += self.last_piece.len() as u64;
+        self.allocate(self.segment_bytes())?;
+        self.behind.finish().map_err(self.failed("write"))
     }
 
     /// Bytes of the record so far, headers not counted.
@@ -162,10 +184,10 @@ impl LongRecord {
             segment::sync_dir(&*self.host, &self.dir)?;
         }
         let last_piece = std::mem::take(&mut self.last_piece);
-        let frame_bytes = self.encode(&last_piece, true);
-        let frame = self.buffer.bytes(0, frame_bytes);
+        let memory = self.behind.memory().map_err(self.failed("write"))?;
+        let frame_bytes = self.encode(&memory, &last_piece, true);
         self.file
-            .write_durable_at(frame, self.end)
+            .write_durable_at(memory.bytes(0, frame_bytes), self.end)
             .map_err(|error| Error::io("write", &path, error))?;
         let segment = SegmentFile {
             path,
@@ -180,8 +202,8 @@ impl LongRecord {
         Ok(Finished { segment, next, end, frames: self.frames + 1 })
     }
 
-    fn encode(&self, piece: &[u8], is_last: bool) -> usize {
-        let memory = self.buffer.bytes_mut(0, frame_bytes(piece.len()));
+    fn encode(&self, memory: &Region, piece: &[u8], is_last: bool) -> usize {
+        let memory = memory.bytes_mut(0, frame_bytes(piece.len()));
         let lsn = Lsn(self.first_lsn.0 + self.frames);
         encode_piece(memory, piece, (self.frames == 0, is_last), self.salt, lsn)
     }
@@ -191,7 +213,8 @@ impl LongRecord {
         if bytes <= self.allocated {
             return Ok(());
         }
-        let growth = (self.allocated / 8).min(GROWTH_BYTES_MAX).max(2 * self.buffer.len() as u64);
+        let piece = frame_bytes(self.piece_bytes) as u64;
+        let growth = (self.allocated / 8).min(GROWTH_BYTES_MAX).max(2 * piece);
         let generous = bytes.max((self.allocated + growth) / BLOCK * BLOCK);
         let made = self.file.allocate(generous).map(|()| generous);
         // Where there is no room to be generous, there may be for what is needed; and what was
@@ -232,13 +255,16 @@ mod tests {
     use super::super::fixture::{
         ID, commit, create_with, damage, dir, fail_at, files, limit_space, nothing, open_with,
     };
-    use super::super::{Leaves, Position, ReplayRange, Wal, WalOptions};
+    use super::super::{Leaves, Position, ReplayRange, Wal};
     use super::*;
     use crate::io::sim::{CrashImages, SimDisk};
 
     const PIECE: usize = 5000;
-    const OPTIONS: WalOptions =
-        WalOptions { segment_bytes_max: WAL_SEGMENT_BYTES_MIN, spares_max: 2, piece_bytes: PIECE };
+    const OPTIONS: WalOptions = WalOptions {
+        segment_bytes_max: WAL_SEGMENT_BYTES_MIN,
+        piece_bytes: PIECE,
+        ..super::super::fixture::SMALL
+    };
 
     fn record(n: u64, len: usize) -> Vec<u8> {
         let mut record = n.to_le_bytes().to_vec();

@@ -2,7 +2,8 @@
 //!
 //! A log is a directory of segments. Each session (each open) writes to segments of its own; each
 //! flush appends one frame, or a few, to the newest. What is older than a checkpoint is recycled.
-//! It knows nothing of keys, transactions or pages, starts no thread and reads no clock.
+//! It knows nothing of keys, transactions or pages, and reads no clock. A thread of its own writes
+//! long records, where it may.
 //!
 //! | file | holds |
 //! |---|---|
@@ -10,6 +11,7 @@
 //! | [`group`] | who writes, who waits, who is woken |
 //! | [`segment`] | segment files and their life |
 //! | [`long`] | a record written while its transaction runs |
+//! | [`behind`] | frames of a long record, written by a thread |
 //! | [`writer`] | frames into segments, space ahead of need |
 //! | [`reader`] | frames out of segments, records out of frames |
 //! | [`recover`] | opening: replay, and torn tail or damage |
@@ -29,6 +31,7 @@
 //! Locks, in the order in which they may be taken: the group's state; `buffer` (the leader's own);
 //! `maintenance` (preparing and recycling files); `segments` (lists, never held during I/O).
 
+mod behind;
 mod group;
 mod long;
 mod reader;
@@ -118,6 +121,14 @@ pub(crate) struct WalOptions {
     pub(crate) spares_max: usize,
     /// Pieces in which a long record is written are of this length.
     pub(crate) piece_bytes: usize,
+    /// Whether threads may run.
+    pub(crate) threads: bool,
+}
+
+impl WalOptions {
+    fn piece_bytes(&self) -> usize {
+        self.piece_bytes.clamp(1, WAL_PIECE_BYTES_MAX)
+    }
 }
 
 impl Default for WalOptions {
@@ -126,6 +137,7 @@ impl Default for WalOptions {
             segment_bytes_max: 32 << 20,
             spares_max: WAL_SPARES_MAX,
             piece_bytes: WAL_PIECE_BYTES_MAX,
+            threads: false,
         }
     }
 }
@@ -546,11 +558,7 @@ mod tests {
             return;
         }
         let disk = SimDisk::new(1);
-        let options = WalOptions {
-            segment_bytes_max: 64 << 20,
-            spares_max: 2,
-            piece_bytes: WAL_PIECE_BYTES_MAX,
-        };
+        let options = WalOptions { segment_bytes_max: 64 << 20, ..fixture::SMALL };
         let wal = create_with(&disk, options);
         let record = vec![0; 12 << 20];
         for n in 1..=5 {

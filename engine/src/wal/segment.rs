@@ -97,7 +97,7 @@ pub(super) struct SegmentFile {
     pub(super) bytes: u64,
     /// Every byte of it was written once. False for one that was made for a large record.
     pub(super) filled: bool,
-    /// Made of a long record: it is written through the system's cache, and never used again.
+    /// Made of a long record: it is never used again.
     pub(super) is_long: bool,
 }
 

@@ -22,7 +22,7 @@ use super::{Leaves, Position, WalOptions, WalStats};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::io::{Host, Region};
-use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_PIECE_BYTES_MAX, WAL_RESERVE_BYTES};
+use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_RESERVE_BYTES};
 use crate::mutation::{self, Mutation};
 use crate::sync::Mutex;
 
@@ -281,7 +281,6 @@ impl Log {
     /// A segment to go on with behind a long record. A small one: perhaps the next record is long
     /// too, and leaves it as it is.
     pub(super) fn make_next(&self) -> Result<SegmentFile> {
-        let _one_at_a_time = self.maintenance.lock();
         self.make(NEXT_BYTES, Size::Smallest)
     }
 
@@ -332,7 +331,7 @@ impl Log {
         Ok(file_number)
     }
 
-    /// Makes a file that is ready to become a segment. REQUIRES as [`Log::prepare`].
+    /// Makes a file that is ready to become a segment, and is in no list.
     fn make(&self, needed: u64, size: Size) -> Result<SegmentFile> {
         let (file_number, bytes) = {
             let mut segments = self.segments.lock();
@@ -358,11 +357,11 @@ impl Log {
             segments.next_file += 1;
             (segments.next_file - 1, segments.next_lsn)
         };
-        LongRecord::begin(&self.host, &self.dir, file_number, first_lsn, self.piece_bytes())
+        LongRecord::begin(&self.host, &self.dir, file_number, first_lsn, &self.options)
     }
 
     pub(super) fn piece_bytes(&self) -> usize {
-        self.options.piece_bytes.clamp(1, WAL_PIECE_BYTES_MAX)
+        self.options.piece_bytes()
     }
 
     /// Removes spares by file number, as far as they are still spare. REQUIRES the maintenance
@@ -498,8 +497,7 @@ mod tests {
     use crate::io::sim::SimDisk;
     use crate::limits::WAL_SEGMENT_BYTES_FIRST;
 
-    const GROWING: WalOptions =
-        WalOptions { segment_bytes_max: 1 << 20, spares_max: 2, piece_bytes: WAL_PIECE_BYTES_MAX };
+    const GROWING: WalOptions = WalOptions { segment_bytes_max: 1 << 20, ..SMALL };
 
     #[test]
     fn records_that_span_frames_and_segments_are_read_back() {

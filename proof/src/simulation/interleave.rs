@@ -140,10 +140,6 @@ impl File for DataFile {
         self.0.set_len(len)
     }
 
-    fn expect_sync(&self, offset: u64, len: u64) {
-        self.0.expect_sync(offset, len);
-    }
-
     fn sync(&self) -> Result<()> {
         call();
         self.0.sync()

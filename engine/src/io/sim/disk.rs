@@ -383,9 +383,6 @@ impl File for SimFile {
         self.resize(len, false)
     }
 
-    /// What is not synced may be durable at any time, said or not.
-    fn expect_sync(&self, _offset: u64, _len: u64) {}
-
     fn sync(&self) -> Result<()> {
         self.disk.lock_state().sync(self.node)
     }
