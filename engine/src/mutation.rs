@@ -62,6 +62,10 @@ pub enum Mutation {
     BaseNotHeld,
     /// The page that an overlay was laid over stays marked as in use.
     BaseLost,
+    /// A page that a transaction has spilled is handed out before a checkpoint knows of it.
+    LentNotHeld,
+    /// A checkpoint leaves spilled pages that its root reaches marked as free.
+    LentNotSettled,
     /// The name of a new database is not made durable.
     DatabaseNameNotSynced,
     /// The directory of a new database is not made durable.
@@ -81,7 +85,7 @@ pub enum Mutation {
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 30] = [
+    pub const ALL: [Mutation; 32] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -105,6 +109,8 @@ impl Mutation {
         Mutation::RolledBackPageLost,
         Mutation::BaseNotHeld,
         Mutation::BaseLost,
+        Mutation::LentNotHeld,
+        Mutation::LentNotSettled,
         Mutation::DatabaseNameNotSynced,
         Mutation::DirectoryNotSynced,
         Mutation::RecoveryNotSynced,

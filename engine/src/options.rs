@@ -26,6 +26,7 @@ pub struct Options {
     pub(crate) buffered_delay: Duration,
     pub(crate) wal_segment_bytes_max: u64,
     pub(crate) wal_piece_bytes: usize,
+    pub(crate) spill_bytes: usize,
     pub(crate) map_bytes: usize,
     pub(crate) arena_bytes: usize,
 }
@@ -45,6 +46,7 @@ impl Default for Options {
             buffered_delay: Duration::from_millis(10),
             wal_segment_bytes_max: 32 << 20,
             wal_piece_bytes: WAL_PIECE_BYTES_MAX,
+            spill_bytes: 4 << 20,
             map_bytes: MAP_BYTES_RESERVED,
             arena_bytes: ARENA_BYTES_RESERVED,
         }
@@ -99,7 +101,8 @@ impl Options {
     }
 
     /// Memory for changes that no checkpoint has written yet, in bytes; 1 GiB by default. A new
-    /// write transaction waits for a checkpoint when it is reached. One transaction may exceed it.
+    /// write transaction waits for a checkpoint when it is reached. One transaction may exceed it;
+    /// leaves that it builds and values of a MiB and more hardly count: they go to the file.
     #[must_use]
     pub fn memory_bytes_max(mut self, bytes: u64) -> Options {
         self.memory_bytes_max = bytes;
@@ -149,6 +152,16 @@ impl Options {
     #[must_use]
     pub fn wal_piece_bytes(mut self, bytes: usize) -> Options {
         self.wal_piece_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of leaves a transaction that builds a tree keeps in memory; what comes behind
+    /// them, and values of a quarter of that, goes to the data file while it runs. For simulations,
+    /// whose transactions are small.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn spill_bytes(mut self, bytes: usize) -> Options {
+        self.spill_bytes = bytes;
         self
     }
 

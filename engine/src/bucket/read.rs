@@ -53,7 +53,8 @@ impl<'txn> Bucket<'txn> {
     /// The bucket that an entry of its parent describes.
     #[inline]
     fn of_entry(view: View<'txn>, payload: &'txn [u8]) -> Bucket<'txn> {
-        let (root, record) = (Root::of_bucket(payload), BucketRecord::decode(payload));
+        let record = BucketRecord::decode(payload);
+        let root = Root::of_decoded(&record, payload);
         let opened = match root {
             Root::Page(page) => tree::open_root(view.pages(), page).ok(),
             Root::Empty | Root::Image(_) => None,

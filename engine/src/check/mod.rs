@@ -12,6 +12,8 @@
 
 mod dump;
 
+use std::sync::atomic::Ordering;
+
 use crate::error::{Error, Result};
 use crate::ids::PageRef;
 use crate::limits::BUCKET_DEPTH_MAX;
@@ -68,7 +70,7 @@ pub(crate) fn check(
 ) -> Result<CheckReport> {
     let mut file = store.file_state.lock();
     let pages = file.newest.file_pages;
-    let free = file.space.free_pages();
+    let free = store.gauges.free_pages.load(Ordering::Relaxed);
     let pages_total = u64::from(pages).saturating_sub(free);
     let mut check = Check {
         store,

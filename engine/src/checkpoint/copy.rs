@@ -10,7 +10,9 @@
 //! Never changes an arena page. Invariants:
 //! 1. Only pages taken from the space map for this checkpoint are written.
 
-use crate::error::{Error, ErrorKind, Result};
+use std::sync::atomic::Ordering;
+
+use crate::error::Result;
 use crate::ids::{Epoch, PageId, PageRef};
 use crate::limits::{ARENA_UNITS, BUCKET_DEPTH_MAX, TREE_HEIGHT_MAX};
 use crate::page::header::Header;
@@ -24,8 +26,6 @@ use crate::txn::{Root, Store};
 const WRITE_BYTES: usize = 1 << 20;
 /// Deepest path through buckets nested in each other.
 const STACK_MAX: usize = TREE_HEIGHT_MAX * (BUCKET_DEPTH_MAX + 2);
-/// The file grows by an eighth, but by no less and no more than so many pages.
-const GROWTH_PAGES: std::ops::RangeInclusive<u32> = 16..=2048;
 
 /// Where each arena page of the root was copied to.
 #[derive(Debug, Default)]
@@ -219,33 +219,15 @@ impl<'a> Copier<'a> {
         let extent = match self.space.take(memory, want, exact)? {
             Some(extent) => extent,
             None => {
-                self.grow(if exact { want } else { 1 })?;
+                // No more pages are to be copied than memory has units in use.
+                let units = self.store.gauges.arena_units.load(Ordering::Relaxed);
+                let least = if exact { want } else { 1 };
+                self.space.make_room(memory, least, units)?;
                 self.space.take(memory, want, exact)?.expect("invariant: the file has grown")
             }
         };
         self.taken.push(extent);
         Ok(extent)
-    }
-
-    /// Makes the file longer: the new pages are allocated on disk before the map knows them.
-    fn grow(&mut self, count: u32) -> Result<()> {
-        let memory = &self.store.memory;
-        let present = self.space.file_pages();
-        let step = (present / 8).clamp(*GROWTH_PAGES.start(), *GROWTH_PAGES.end());
-        let too_long =
-            |what: String| Err(Error::from(ErrorKind::Full { what: "data file", reason: what }));
-        let Some(needed) = self.space.growth_for(count) else {
-            return too_long(format!("no cluster has room for {count} adjoining pages"));
-        };
-        let pages_max = memory.file_pages_max();
-        let add = needed.max(self.space.growth_in_cluster(needed + step));
-        let add = add.min(pages_max.saturating_sub(present));
-        if add < needed {
-            return too_long(format!("it may have {pages_max} pages"));
-        }
-        let bytes = u64::from(present + add) * memory.page_bytes() as u64;
-        memory.file().allocate(bytes).map_err(|e| Error::io("allocate", memory.path(), e))?;
-        self.space.grow(memory, add)
     }
 
     fn write_buffer(&mut self) -> Result<()> {
@@ -264,10 +246,7 @@ impl<'a> Copier<'a> {
         memory.forget(page, count);
         let mut offset = u64::from(page) * memory.page_bytes() as u64;
         for piece in bytes.chunks(WRITE_BYTES) {
-            memory
-                .file()
-                .write_at(piece, offset)
-                .map_err(|e| super::failed_write("write", self.store, e))?;
+            memory.file().write_at(piece, offset).map_err(|e| memory.failed_write("write", e))?;
             offset += piece.len() as u64;
             self.unsynced += piece.len();
             if self.unsynced >= WRITE_BYTES {

@@ -24,8 +24,8 @@ use std::sync::atomic::Ordering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Epoch;
 use crate::mutation::{self, Mutation};
-use crate::pager::{META_BYTES, Meta, Retired};
-use crate::txn::{Claim, FileState, Root, Store, WriteTxn, WriterGuard};
+use crate::pager::{Extent, Meta, Retired};
+use crate::txn::{Claim, FileState, Root, Spilled, Store, WriteTxn, WriterGuard};
 use crate::wal::Position;
 use std::sync::Arc;
 
@@ -46,6 +46,9 @@ struct Seal {
     position: Position,
     claim: Claim,
     freed: Vec<Retired>,
+    /// Pages that transactions spilled, which the root may reach, and those that no root reaches.
+    spilled: Vec<Spilled>,
+    given_up: Vec<Extent>,
     /// Bytes of records appended when it was sealed.
     appended_bytes: u64,
     /// Bytes of the arena that are worth keeping.
@@ -85,6 +88,9 @@ fn keeps_long_log(store: &Store) -> Result<bool> {
 
 fn run_once(store: &Arc<Store>, closing: bool, space_wanted: bool) -> Result<bool> {
     let wal = store.wal()?;
+    // A long transaction under way is waited for first: it can be lent pages as long as nobody has
+    // the space map.
+    drop(WriterGuard::take(store));
     let mut file = store.file_state.lock();
     store.check_poison()?;
     if store.has_dropped() {
@@ -94,6 +100,8 @@ fn run_once(store: &Arc<Store>, closing: bool, space_wanted: bool) -> Result<boo
     }
     store.flush()?;
     let seal = seal(store)?;
+    file.space.take_back(&seal.given_up);
+    file.space.shorten(&store.memory);
     let keeps_log = space_wanted && file.older_log != file.newest.log;
     let wrote = if is_current(&file, &seal, closing) && !keeps_log {
         Ok(false)
@@ -112,7 +120,8 @@ fn run_once(store: &Arc<Store>, closing: bool, space_wanted: bool) -> Result<boo
 
 /// True when the newest meta page says all there is to say.
 fn is_current(file: &FileState, seal: &Seal, closing: bool) -> bool {
-    let same = file.newest.epoch == seal.root.epoch && seal.freed.is_empty();
+    let same =
+        file.newest.epoch == seal.root.epoch && seal.freed.is_empty() && seal.spilled.is_empty();
     same && (file.newest.clean || !closing)
 }
 
@@ -135,26 +144,28 @@ fn seal(store: &Arc<Store>) -> Result<Seal> {
     let (freed, later): (Vec<Retired>, Vec<Retired>) =
         std::mem::take(&mut writer.freed).into_iter().partition(|page| page.freed <= root.epoch);
     writer.freed = later;
+    let (spilled, given_up) = writer.lent.hand_over(root.epoch);
     let appended_bytes = store.gauges.appended_bytes.load(Ordering::Relaxed);
     let used = writer.arena.used() as usize * store.memory.unit_bytes();
     let is_busy = store.log_bytes() >= store.options.checkpoint_log_bytes / 2
         || used as u64 >= store.options.checkpoint_memory_bytes / 2;
     let arena_bytes_kept = if is_busy { used.max(ARENA_BYTES_KEPT) } else { ARENA_BYTES_KEPT };
-    Ok(Seal { root, position, claim, freed, appended_bytes, arena_bytes_kept })
+    Ok(Seal { root, position, claim, freed, spilled, given_up, appended_bytes, arena_bytes_kept })
 }
 
 fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -> Result<()> {
-    if !file.other_meta_is_whole && !mutation::is(Mutation::TornMetaKept) {
-        erase_torn_meta(store, &file.newest)?;
-    }
+    file.erase_torn_meta(&store.memory)?;
     if !closing {
         // Where that fails the checkpoint goes on: it may be what makes room.
         let _tried_again_by_the_next_record = store.wal()?.keep_reserve();
     }
     let readers = store.readers.epochs();
-    if let Err(error) = file.space.begin(&store.memory, &seal.freed, &readers) {
-        // It changed nothing: what was freed is for the next checkpoint.
-        WriterGuard::take(store).freed.extend_from_slice(&seal.freed);
+    let lent: Vec<Extent> = seal.spilled.iter().map(|spilled| spilled.extent).collect();
+    if let Err(error) = file.space.begin(&store.memory, &lent, &seal.freed, &readers) {
+        // What was spilled and freed is for the next checkpoint.
+        let mut writer = WriterGuard::take(store);
+        writer.freed.extend_from_slice(&seal.freed);
+        writer.lent.restore(&seal.spilled);
         return Err(error);
     }
     let mut copier = Copier::new(store, &mut file.space);
@@ -203,7 +214,7 @@ fn write_space(store: &Store, file: &mut FileState, epoch: Epoch) -> Result<()> 
     let data = store.memory.file();
     file.space.write_changed(epoch, &mut |page, bytes| {
         data.write_at(bytes, u64::from(page) * page_bytes)
-            .map_err(|e| failed_write("write", store, e))
+            .map_err(|e| store.memory.failed_write("write", e))
     })
 }
 
@@ -211,7 +222,7 @@ fn sync(store: &Store) -> Result<()> {
     if mutation::is(Mutation::DataNotSynced) {
         return Ok(());
     }
-    store.memory.file().sync().map_err(|e| failed_write("sync", store, e))
+    store.memory.file().sync().map_err(|e| store.memory.failed_write("sync", e))
 }
 
 fn write_meta(store: &Store, meta: &Meta) -> Result<()> {
@@ -221,29 +232,5 @@ fn write_meta(store: &Store, meta: &Meta) -> Result<()> {
         true => data.write_at(&meta.encode(), offset),
         false => data.write_durable_at(&meta.encode(), offset),
     }
-    .map_err(|e| failed_write("write", store, e))
-}
-
-/// Makes sure that the meta page which is not whole never becomes whole: a power cut in the middle
-/// of its next write could add just the sectors that it lacks. What it refers to is about to be
-/// written over. Now it is not yet, so a cut in the middle of this write does no harm.
-fn erase_torn_meta(store: &Store, newest: &Meta) -> Result<()> {
-    let offset = (1 - newest.slot()) as u64 * store.memory.page_bytes() as u64;
-    let data = store.memory.file();
-    let mut bytes = [0; META_BYTES];
-    data.read_at(&mut bytes, offset).map_err(|e| Error::io("read", store.data_path(), e))?;
-    if bytes == [0; META_BYTES] {
-        return Ok(());
-    }
-    data.write_durable_at(&[0; META_BYTES], offset).map_err(|e| failed_write("write", store, e))
-}
-
-/// Space was allocated before anything was written to it, so a write that finds the disk full is
-/// as grave as any other failed write. A file system that takes no writes any more is told as such.
-fn failed_write(operation: &'static str, store: &Store, source: std::io::Error) -> Error {
-    let file = store.data_path();
-    if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
-        return Error::io(operation, file, source);
-    }
-    Error::from(ErrorKind::Io { operation, file: file.to_path_buf(), source })
+    .map_err(|e| store.memory.failed_write("write", e))
 }

@@ -9,6 +9,7 @@
 //! 1. Nothing above this module touches a file, a map, the clock or randomness in any other way.
 //! 2. A `File` or `Host` call that returns `Ok` did all that was asked: no short reads or writes.
 
+mod behind;
 mod map_failure;
 mod real;
 mod region;
@@ -20,6 +21,7 @@ use std::io::Result;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use behind::WriteBehind;
 pub use map_failure::{MAP_FAILURE_EXIT_CODE, exit_on_map_failure};
 pub(crate) use real::RealHost;
 pub use region::Region;

@@ -78,18 +78,19 @@ impl Region {
         Region { base, len, backing: Backing::Heap(whole, layout) }
     }
 
-    /// Anonymous memory that costs nothing until it is written. Where the system refuses that much
-    /// address space, a half, a quarter and so on is tried.
-    pub(super) fn anonymous(len: usize) -> io::Result<Region> {
+    /// Anonymous memory that costs nothing until it is written; with large pages, where the system
+    /// has some. Where it refuses that much address space, a half, a quarter and so on is tried.
+    pub(super) fn anonymous(len: usize, large_pages: bool) -> io::Result<Region> {
         let mut len = len;
         loop {
             let mapped = memmap2::MmapOptions::new().len(len).no_reserve_swap().map_anon();
             match mapped {
                 Ok(map) => {
                     let map = memmap2::MmapRaw::from(map);
-                    // A first touch costs some 1.5 us for 4 KiB, and hardly more for 2 MiB. Where
-                    // the system has no large pages, small ones do.
-                    let _small = map.advise(memmap2::Advice::HugePage);
+                    if large_pages {
+                        // A first touch costs some 1.5 us for 4 KiB, and hardly more for 2 MiB.
+                        let _small_ones_do = map.advise(memmap2::Advice::HugePage);
+                    }
                     let base = NonNull::new(map.as_mut_ptr())
                         .expect("invariant: a mapping has an address");
                     return Ok(Region { base, len, backing: Backing::Anonymous(map) });
@@ -147,6 +148,12 @@ impl Region {
         if at < self.len && lines * CACHE_LINE_BYTES <= self.len - at {
             prefetch(self.base.as_ptr().wrapping_add(at), lines);
         }
+    }
+
+    /// The same for the lines before `end`.
+    #[inline]
+    pub fn prefetch_end(&self, end: usize, lines: usize) {
+        self.prefetch(end.wrapping_sub(lines * CACHE_LINE_BYTES), lines);
     }
 
     /// The bytes `[at, at + len)`, to be written. REQUIRES rule 2 of the module; panics for a map
@@ -209,7 +216,8 @@ pub(crate) fn prefer_large_pages(memory: &Vec<u8>) {
 /// Asks the processor for the first cache lines of a slice, as far as it goes.
 #[inline]
 pub(crate) fn prefetch_slice(bytes: &[u8], lines: usize) {
-    prefetch(bytes.as_ptr(), lines.min(bytes.len() / CACHE_LINE_BYTES));
+    let before = bytes.as_ptr().addr() % CACHE_LINE_BYTES;
+    prefetch(bytes.as_ptr(), lines.min((before + bytes.len()).div_ceil(CACHE_LINE_BYTES)));
 }
 
 #[inline]
@@ -252,7 +260,7 @@ mod tests {
     fn pages_written_are_read_back_and_released_to_zeros() {
         let mut regions = vec![Region::heap(1 << 16)];
         if !cfg!(miri) {
-            regions.push(Region::anonymous(1 << 30).unwrap());
+            regions.push(Region::anonymous(1 << 30, true).unwrap());
         }
         for region in regions {
             region.bytes_mut(4096, 4096).fill(7);

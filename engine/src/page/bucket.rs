@@ -15,7 +15,7 @@
 //! 1. Decoding never panics: a record cut short reads as an empty bucket.
 
 use super::header::{FLAG_REFERENCES, Header};
-use crate::codec::{put_u32, put_u64};
+use crate::codec::{get_u32, get_u64, put_u32, put_u64};
 use crate::ids::{PageId, PageRef};
 
 /// Bytes of a record before its image.
@@ -51,10 +51,16 @@ impl BucketRecord {
         let Some(fixed) = record.first_chunk::<RECORD_BYTES>() else {
             return BucketRecord::EMPTY;
         };
-        let (words, _) = fixed.as_chunks::<8>();
-        let [root, entries, sequence, _] = [0, 1, 2, 3].map(|i| u64::from_le_bytes(words[i]));
-        let root = PageRef { id: PageId(root as u32), crc: (root >> 32) as u32 };
+        let root = PageRef { id: PageId(get_u32(fixed, ROOT_AT)), crc: get_u32(fixed, CRC_AT) };
+        let (entries, sequence) = (get_u64(fixed, ENTRIES_AT), get_u64(fixed, SEQUENCE_AT));
         BucketRecord { root, entries, sequence }
+    }
+
+    /// The leaf image of the bucket of which this is the fixed part of `record`.
+    #[inline]
+    pub(crate) fn image<'a>(&self, record: &'a [u8]) -> Option<&'a [u8]> {
+        let is_inline = self.root.id.is_none() && self.entries > 0;
+        if is_inline { record.get(RECORD_BYTES..) } else { None }
     }
 
     pub(crate) fn encode(&self) -> [u8; RECORD_BYTES] {
@@ -70,8 +76,7 @@ impl BucketRecord {
 /// The leaf image of a bucket that lies inline; `None` for one that is empty or has a tree.
 #[inline]
 pub(crate) fn image(record: &[u8]) -> Option<&[u8]> {
-    let bucket = BucketRecord::decode(record);
-    if bucket.root.id.is_none() && bucket.entries > 0 { record.get(RECORD_BYTES..) } else { None }
+    BucketRecord::decode(record).image(record)
 }
 
 /// True when the record refers to pages, itself or from within its image.

@@ -14,11 +14,15 @@ pub(crate) fn head(suffix: &[u8]) -> u32 {
     }
 }
 
-#[cold]
+/// Not rare: where a page has one key, its prefix is all of it.
+#[inline]
 fn short_head(suffix: &[u8]) -> u32 {
-    let mut bytes = [0u8; 4];
-    bytes[..suffix.len()].copy_from_slice(suffix);
-    u32::from_be_bytes(bytes)
+    u32::from_be_bytes(match *suffix {
+        [a, b, c, ..] => [a, b, c, 0],
+        [a, b] => [a, b, 0, 0],
+        [a] => [a, 0, 0, 0],
+        [] => [0; 4],
+    })
 }
 
 /// What follows a page's prefix in a key; `None` for a key without the prefix.

@@ -24,12 +24,13 @@ pub(crate) fn run_pages(value_len: u32, page_bytes: usize) -> u32 {
 /// Writes a run. REQUIRES: `run` is exactly the value's pages of `page_bytes` each.
 #[cfg(test)]
 pub(crate) fn write_run(run: &mut [u8], page_bytes: usize, value: &[u8], born: Epoch) {
-    begin_run(run, page_bytes, born);
+    begin_run(run, run_pages(value.len() as u32, page_bytes), born);
     fill_run(run, value);
 }
 
-/// Writes the header of a run, which holds anything until it is filled.
-pub(crate) fn begin_run(run: &mut [u8], page_bytes: usize, born: Epoch) {
+/// Writes the header of a run of so many pages, which holds anything until it is filled; returns
+/// the rest of what was given of it.
+pub(crate) fn begin_run(run: &mut [u8], pages: u32, born: Epoch) -> &mut [u8] {
     let header = Header {
         kind: PageKind::Overflow as u8,
         level: 0,
@@ -38,10 +39,12 @@ pub(crate) fn begin_run(run: &mut [u8], page_bytes: usize, born: Epoch) {
         flags: 0,
         heap_low: 0,
         garbage: 0,
-        pages: (run.len() / page_bytes) as u32,
+        pages,
         born,
     };
-    header.write(&mut run[..PAGE_HEADER_BYTES]);
+    let (head, rest) = run.split_at_mut(PAGE_HEADER_BYTES);
+    header.write(head);
+    rest
 }
 
 /// Writes the value of a run. REQUIRES: `run` is exactly the value's pages.

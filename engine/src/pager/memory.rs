@@ -13,7 +13,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{PageId, PageRef};
 use crate::io::{File, Host, Region};
 use crate::limits::ARENA_UNITS;
@@ -27,6 +27,8 @@ use super::verified::Verified;
 /// Cache lines in which the heads and slots of a page most likely are.
 const OPENING_LINES: usize = 5;
 
+/// Cache lines at the end of an overlay, where its own entries and the reference to its base are.
+const OVERLAY_END_LINES: usize = 16;
 /// Memory that is asked for in one step: a large page.
 const POPULATE_BYTES: usize = 2 << 20;
 
@@ -217,6 +219,17 @@ impl PageMemory {
         check(bytes).map_err(|found| self.damaged_page(page.id, "a well-formed page", found))
     }
 
+    /// Space was allocated before anything was written to it, so a write that finds the disk full
+    /// is as grave as any other failed write. A file system that takes no writes any more is told
+    /// as such.
+    #[cold]
+    pub(crate) fn failed_write(&self, operation: &'static str, source: std::io::Error) -> Error {
+        if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
+            return Error::io(operation, &self.path, source);
+        }
+        Error::from(ErrorKind::Io { operation, file: self.path.clone(), source })
+    }
+
     #[cold]
     fn damaged_page(&self, id: PageId, expected: &str, found: String) -> Error {
         Error::corrupt(&self.path, u64::from(id.index()), expected, found)
@@ -244,6 +257,9 @@ impl Pages for PageMemory {
     fn expect(&self, page: PageRef) {
         let (region, at) = self.place(page.id);
         region.prefetch(at, OPENING_LINES);
+        if page.id.is_overlay() {
+            region.prefetch_end(at + self.unit_bytes(), OVERLAY_END_LINES);
+        }
     }
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {

@@ -4,8 +4,8 @@
 //! 1. A page that a published root reaches is never written, in memory or in the file.
 //! 2. A page of the file is verified against its parent's checksum before the first byte of it is
 //!    used, and again after each time it was written.
-//! 3. A page of the file is written only by a checkpoint, and only if neither meta page reaches it
-//!    and no reader can hold it.
+//! 3. A page of the file is written only by a checkpoint, or by a transaction it is lent to, and
+//!    only if neither meta page reaches it and no reader can hold it.
 
 mod arena;
 mod create;

@@ -1,4 +1,5 @@
-//! The space map: which pages of the data file are free, kept by the checkpoint alone.
+//! The space map: which pages of the data file are free. Checkpoints write it; they and large
+//! transactions take pages.
 //!
 //! The file is divided into groups, each with three copies of its bitmap page: one bit a page,
 //! set when in use. Group 0 has its own at its start, behind the two meta pages; after it sixteen
@@ -13,6 +14,9 @@
 //!    and no reader holds it. So three bitmaps are kept of each loaded group, and a set of pages
 //!    held by readers.
 //! 3. Groups are loaded when first needed: opening costs nothing in proportion to the file.
+
+mod growth;
+mod lent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -49,8 +53,10 @@ pub(crate) struct SpaceMap {
     /// Free for the map, held because overlays in the newest tree are laid over them: until a
     /// transaction retires them.
     vacated: BTreeSet<u32>,
-    /// Free extents found for the checkpoint under way, the longest last.
+    /// Free extents that were found since the last checkpoint began or ended, the longest last.
     extents: Vec<Extent>,
+    /// How long the file was before it grew for lent pages, if it did since the last checkpoint.
+    grown_from: Option<u32>,
     /// First group whose free extents are not in `extents` yet.
     scanned: u32,
 }
@@ -70,6 +76,7 @@ impl SpaceMap {
             held: Vec::new(),
             vacated: BTreeSet::new(),
             extents: Vec::new(),
+            grown_from: None,
             scanned: 0,
         };
         map.extend(geometry.first_pages());
@@ -81,6 +88,8 @@ impl SpaceMap {
     pub(crate) fn open(memory: &PageMemory, newest: &Meta, other: Option<&Meta>) -> Result<Self> {
         let mut map = SpaceMap::empty(newest.page_bytes);
         map.groups.clear();
+        map.extents.clear();
+        map.scanned = 0;
         map.file_pages = newest.file_pages;
         map.entries = read_entries(memory, newest.file_pages, &newest.directories)?;
         map.directories = newest.directories.clone();
@@ -114,91 +123,18 @@ impl SpaceMap {
         self.directories.clone()
     }
 
-    /// Adds `count` free pages at the end of the file, the fixed pages of new groups apart.
-    pub(crate) fn grow(&mut self, memory: &PageMemory, count: u32) -> Result<()> {
-        // The last group gains pages: it must be known before it is changed.
-        self.load(memory, self.file_pages - 1)?;
-        self.extend(count);
-        Ok(())
-    }
-
-    fn extend(&mut self, count: u32) {
-        let geometry = self.geometry();
-        let (from, to) = (self.file_pages, self.file_pages + count);
-        let words = geometry.group_pages() as usize / 64;
-        for index in geometry.groups(from)..geometry.groups(to) {
-            let zeros = || vec![0u64; words];
-            let mut group =
-                Group { current: zeros(), metas: [zeros(), zeros()], held: zeros(), dirty: true };
-            for page in 0..geometry.fixed_pages(index) {
-                set(&mut group.current, page);
-            }
-            self.groups.insert(index, group);
-            self.entries.push(GroupEntry::default());
-            if index.is_multiple_of(geometry.directory_groups()) {
-                self.directories.push(DirectoryRef::default());
-            }
-        }
-        self.file_pages = to;
-        // Free counts are those of pages within the file.
-        let first = from / geometry.group_pages();
-        for index in first..geometry.groups(to) {
-            let start = index * geometry.group_pages();
-            let fixed = geometry.fixed_pages(index);
-            let before = from.saturating_sub(start).min(geometry.group_pages()).max(fixed);
-            let after = (to - start).min(geometry.group_pages());
-            self.entries[index as usize].free += after.saturating_sub(before);
-            if let Some(group) = self.groups.get_mut(&index) {
-                // Its directory tells the free pages, also when none of them is taken.
-                group.dirty = true;
-            }
-        }
-        if let Some(extent) = self.grown_extent(from, to) {
-            self.extents.push(extent);
-        }
-    }
-
-    /// The grown pages of the last cluster, as one extent: growth is asked for so that it does not
-    /// span clusters, see [`SpaceMap::growth_for`].
-    fn grown_extent(&self, from: u32, to: u32) -> Option<Extent> {
-        let geometry = self.geometry();
-        let first = geometry.cluster((to - 1) / geometry.group_pages()).start;
-        let fixed_end = first * geometry.group_pages() + geometry.fixed_pages(first);
-        let start = from.max(fixed_end);
-        (start < to).then(|| Extent { start, count: to - start })
-    }
-
-    /// How many pages to add so that the file ends with at least `count` adjoining free ones, of
-    /// which none is a fixed page. `None` when a run of `count` does not fit in any cluster.
-    pub(crate) fn growth_for(&self, count: u32) -> Option<u32> {
-        let geometry = self.geometry();
-        let cluster = geometry.cluster(self.file_pages / geometry.group_pages());
-        let room = |cluster: &Range<u32>| {
-            let first = cluster.start * geometry.group_pages();
-            let start = (first + geometry.fixed_pages(cluster.start)).max(self.file_pages);
-            let end = cluster.end * geometry.group_pages();
-            (end - start >= count).then_some(start + count - self.file_pages)
-        };
-        room(&cluster).or_else(|| room(&geometry.cluster(cluster.end)))
-    }
-
-    /// `count` pages of growth, or less where a new cluster would begin.
-    pub(crate) fn growth_in_cluster(&self, count: u32) -> u32 {
-        let geometry = self.geometry();
-        let cluster = geometry.cluster(self.file_pages / geometry.group_pages());
-        count.min(cluster.end * geometry.group_pages() - self.file_pages)
-    }
-
-    /// Begins a checkpoint: pages retired by transactions up to the root's epoch become free in
-    /// the map, and those that readers left are no longer held.
+    /// Begins a checkpoint: pages that were lent to transactions up to the root's epoch are in use,
+    /// pages retired by such become free in the map, and those that readers left are no longer
+    /// held.
     pub(crate) fn begin(
         &mut self,
         memory: &PageMemory,
+        lent: &[Extent],
         freed: &[Retired],
         readers: &[Epoch],
     ) -> Result<()> {
         self.extents.clear();
-        self.scanned = 0;
+        (self.grown_from, self.scanned) = (None, 0);
         let group_pages = self.geometry().group_pages();
         // Loaded before anything is changed: a read that fails leaves the map as it was.
         for retired in freed {
@@ -207,6 +143,7 @@ impl SpaceMap {
             }
             self.load(memory, retired.id.0 + retired.count - 1)?;
         }
+        self.settle(lent);
         self.verify_freed(memory, freed)?;
         for retired in freed {
             self.held.push(*retired);
@@ -307,28 +244,7 @@ impl SpaceMap {
         want: u32,
         exact: bool,
     ) -> Result<Option<Extent>> {
-        loop {
-            let fits = match exact {
-                true => self.extents.iter().rposition(|extent| extent.count >= want),
-                false => self.extents.len().checked_sub(1),
-            };
-            if let Some(index) = fits {
-                return Ok(Some(self.take_from(index, want)));
-            }
-            if !self.scan_next(memory)? {
-                return Ok(None);
-            }
-        }
-    }
-
-    fn take_from(&mut self, index: usize, want: u32) -> Extent {
-        let extent = &mut self.extents[index];
-        let taken = Extent { start: extent.start, count: extent.count.min(want) };
-        extent.start += taken.count;
-        extent.count -= taken.count;
-        if extent.count == 0 {
-            self.extents.remove(index);
-        }
+        let Some(taken) = self.cut(memory, want, exact)? else { return Ok(None) };
         let group_pages = self.geometry().group_pages();
         for page in taken.start..taken.start + taken.count {
             let (index, bit) = (page / group_pages, page % group_pages);
@@ -338,7 +254,31 @@ impl SpaceMap {
             group.dirty = true;
             self.entries[index as usize].free -= 1;
         }
-        taken
+        Ok(Some(taken))
+    }
+
+    /// Cuts what [`SpaceMap::take`] takes off the extents that were found, which are looked for
+    /// where none will do. The pages are not marked.
+    fn cut(&mut self, memory: &PageMemory, want: u32, exact: bool) -> Result<Option<Extent>> {
+        loop {
+            let fits = match exact {
+                true => self.extents.iter().rposition(|extent| extent.count >= want),
+                false => self.extents.len().checked_sub(1),
+            };
+            if let Some(index) = fits {
+                let extent = &mut self.extents[index];
+                let cut = Extent { start: extent.start, count: extent.count.min(want) };
+                extent.start += cut.count;
+                extent.count -= cut.count;
+                if extent.count == 0 {
+                    self.extents.remove(index);
+                }
+                return Ok(Some(cut));
+            }
+            if !self.scan_next(memory)? {
+                return Ok(None);
+            }
+        }
     }
 
     /// Returns pages that were taken and not used.
@@ -451,6 +391,7 @@ impl SpaceMap {
             group.dirty = false;
         }
         self.extents.clear();
+        self.scanned = 0;
     }
 
     /// True when the map of the meta page in `slot` marks the page as in use: for the verifier.
@@ -497,13 +438,19 @@ mod tests {
 
     impl Rig {
         fn new() -> Rig {
+            Rig::of(8 << 20)
+        }
+
+        /// For a file of so many bytes at most.
+        fn of(bytes_max: usize) -> Rig {
             let disk = SimDisk::new(1);
-            disk.set_reserve_bytes_max(8 << 20);
+            disk.set_reserve_bytes_max(bytes_max);
             let path = Path::new("data");
             let file = disk.open(path, OpenMode::CreateNew).unwrap();
             file.set_len(64 << 20).unwrap();
             let file = Arc::clone(&file);
-            let memory = PageMemory::new(&disk, file, path, PAGE_BYTES, 8 << 20, 1 << 20).unwrap();
+            let memory =
+                PageMemory::new(&disk, file, path, PAGE_BYTES, bytes_max, 1 << 20).unwrap();
             let mut rig = Rig { memory, map: SpaceMap::empty(PAGE_BYTES), metas: Vec::new() };
             rig.checkpoint();
             rig
@@ -557,7 +504,7 @@ mod tests {
                 })
                 .collect();
             let readers: Vec<Epoch> = readers.iter().map(|&epoch| Epoch(epoch)).collect();
-            self.map.begin(&self.memory, &freed, &readers).unwrap();
+            self.map.begin(&self.memory, &[], &freed, &readers).unwrap();
         }
 
         fn take(&mut self, want: u32, exact: bool) -> Option<Extent> {
@@ -583,7 +530,7 @@ mod tests {
             vec![retired(7, 1)],
             vec![retired(12, 1)],
         ] {
-            let refused = rig.map.begin(&rig.memory, &freed, &[]);
+            let refused = rig.map.begin(&rig.memory, &[], &freed, &[]);
             assert!(refused.is_err_and(|error| error.is_corrupt()), "{freed:?}");
         }
         for page in [7, 11, 12] {
@@ -592,9 +539,9 @@ mod tests {
         }
         assert_eq!(rig.map.free_pages(), 2);
         rig.map.vacate(&rig.memory, 8).unwrap();
-        let twice = rig.map.begin(&rig.memory, &[retired(8, 1), retired(8, 1)], &[]);
+        let twice = rig.map.begin(&rig.memory, &[], &[retired(8, 1), retired(8, 1)], &[]);
         assert!(twice.is_err_and(|error| error.is_corrupt()));
-        let within = rig.map.begin(&rig.memory, &[retired(8, 2)], &[]);
+        let within = rig.map.begin(&rig.memory, &[], &[retired(8, 2)], &[]);
         assert!(within.is_err_and(|error| error.is_corrupt()));
         rig.begin(&[(8, 1), (9, 1)], &[]);
     }
@@ -693,6 +640,92 @@ mod tests {
     }
 
     #[test]
+    fn a_lent_page_is_free_on_disk_and_nobody_elses_until_it_is_settled_or_taken_back() {
+        let mut rig = Rig::new();
+        let first = rig.map.lend(&rig.memory, 10, true).unwrap();
+        let second = rig.map.lend(&rig.memory, 6, true).unwrap();
+        assert_eq!((first.start, second.start), (8, 18));
+        rig.begin(&[], &[]);
+        let (pages, free) = (rig.map.file_pages(), rig.map.free_pages());
+        while let Some(taken) = rig.take(1, true) {
+            assert!(taken.start >= 24, "{taken:?} is lent");
+        }
+        assert_eq!(rig.map.free_pages(), 16);
+        rig.checkpoint();
+        assert!(!rig.map.is_used(&rig.memory, 1, 8).unwrap());
+        rig.map.take_back(&[second]);
+        for round in 0..2 {
+            // The first round's checkpoint is given up.
+            rig.map.begin(&rig.memory, &[first], &[], &[]).unwrap();
+            assert_eq!(rig.map.free_pages(), 6, "round {round}");
+        }
+        assert_eq!(rig.take(6, true), Some(second));
+        assert_eq!(rig.take(1, true), None);
+        rig.checkpoint();
+        assert!(rig.map.is_used(&rig.memory, 0, 8).unwrap());
+        rig.begin(&[(8, 3)], &[]);
+        assert_eq!(rig.map.free_pages(), 1);
+        assert!(free >= 16 && rig.map.file_pages() == pages);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "a file of 140 MB")]
+    fn a_file_that_grew_for_what_was_given_up_is_as_long_as_before() {
+        let mut rig = Rig::of(256 << 20);
+        let group_pages = Geometry::new(PAGE_BYTES).group_pages();
+        let near_end = group_pages - 100;
+        rig.map.grow(&rig.memory, near_end - 8).unwrap();
+        rig.begin(&[], &[]);
+        rig.take(near_end - 8, true).unwrap();
+        rig.checkpoint();
+        for keeps in [false, true] {
+            let (pages, free) = (rig.map.file_pages(), rig.map.free_pages());
+            let mut lent = Vec::new();
+            while rig.map.file_pages() < group_pages + 200 {
+                lent.push(rig.map.lend(&rig.memory, 30, true).unwrap());
+            }
+            let kept = if keeps { lent.pop() } else { None };
+            rig.map.take_back(&lent);
+            rig.map.shorten(&rig.memory);
+            assert_eq!(rig.map.file_pages() == pages, !keeps);
+            if let Some(kept) = kept {
+                rig.map.begin(&rig.memory, &[kept], &[], &[]).unwrap();
+                rig.map.shorten(&rig.memory);
+            } else {
+                assert_eq!(rig.map.free_pages(), free);
+            }
+            rig.checkpoint();
+            rig.reopen();
+            let marked = |rig: &mut Rig, slot, page| rig.map.is_used(&rig.memory, slot, page);
+            let slot = rig.metas.last().unwrap().slot();
+            assert_eq!(marked(&mut rig, slot, near_end - 1).ok(), Some(true));
+            if let Some(kept) = kept {
+                assert_eq!(marked(&mut rig, slot, kept.start).ok(), Some(true));
+                assert!(rig.map.free_pages() > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn pages_of_a_group_that_grew_while_all_was_scanned_are_handed_out_once() {
+        let mut rig = Rig::new();
+        let group_pages = Geometry::new(PAGE_BYTES).group_pages();
+        rig.map.grow(&rig.memory, group_pages - 100 - 8).unwrap();
+        rig.begin(&[], &[]);
+        rig.take(group_pages - 100 - 8, true).unwrap();
+        assert_eq!(rig.take(300, true), None);
+        let add = rig.map.growth_for(300).unwrap();
+        rig.map.grow(&rig.memory, add + 248).unwrap();
+        rig.take(300, true).unwrap();
+        assert_eq!(rig.take(300, true), None);
+        let mut handed_out = std::collections::BTreeSet::new();
+        while let Some(taken) = rig.take(1, true) {
+            assert!(handed_out.insert(taken.start), "page {} twice", taken.start);
+        }
+        assert!(handed_out.len() >= 248, "{}", handed_out.len());
+    }
+
+    #[test]
     fn growth_of_which_nothing_is_taken_is_told_too() {
         let mut rig = Rig::new();
         rig.map.grow(&rig.memory, 10).unwrap();
@@ -732,7 +765,7 @@ mod tests {
         assert_eq!(rig.take(run, true), Some(long));
         rig.checkpoint();
         let freed = Retired { id: PageId(long.start), count: run, born: Epoch(0), freed: Epoch(1) };
-        rig.map.begin(&rig.memory, &[freed], &[]).unwrap();
+        rig.map.begin(&rig.memory, &[], &[freed], &[]).unwrap();
         rig.checkpoint();
         rig.checkpoint();
         rig.reopen();

@@ -20,7 +20,7 @@ pub(super) struct Group {
     pub(super) current: Vec<u64>,
     /// As each of the two meta pages knows it; empty when that page is damaged.
     pub(super) metas: [Vec<u64>; 2],
-    /// Pages that are free but may be held by a reader.
+    /// Pages that are free but may be held by a reader, or are lent.
     pub(super) held: Vec<u64>,
     pub(super) dirty: bool,
 }

@@ -1,7 +1,8 @@
 //! Which pages of the file have been verified since they were last written.
 //!
 //! A bit for each page, in chunks made when first needed, so that a large address reservation
-//! costs nothing. Readers set bits, the checkpoint clears them; both through shared references.
+//! costs nothing. Readers set bits, whoever writes pages clears them; both through shared
+//! references.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -30,8 +30,8 @@ use crate::options::Options;
 use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
 use crate::sync::Mutex;
 use crate::txn::{
-    Clock, CommitQueue, FileState, Gauges, Lists, Published, Readers, Root, Signals, Stack, Store,
-    Writer, WriterSeat,
+    Clock, CommitQueue, FileState, Gauges, Lent, Lists, Published, Readers, Root, Signals, Stack,
+    Store, Writer, WriterSeat,
 };
 use crate::wal::{Position, ReplayRange, Sequence, Wal, WalOptions};
 use std::sync::Arc;
@@ -295,6 +295,7 @@ fn assemble(
         tip: root,
         arena: Arena::new(memory.arena_units_max()),
         freed: Vec::new(),
+        lent: Lent::default(),
         sequence: Sequence(0),
         group_floor: Epoch(0),
         record: Vec::new(),

@@ -76,13 +76,15 @@ impl BulkBuilder {
     }
 
     fn close_leaf<P: PagesMut>(&mut self, pages: &mut P) -> Result<PageRef> {
-        let (epoch, id) = (pages.epoch(), pages.allocate(1)?);
-        let fits = self.leaf.write(pages.page_mut(id, 1), epoch);
-        assert!(fits, "invariant: a leaf is closed before it is too full");
+        let epoch = pages.epoch();
+        let leaf = pages.place_leaf(&mut |bytes| {
+            let fits = self.leaf.write(bytes, epoch);
+            assert!(fits, "invariant: a leaf is closed before it is too full");
+        })?;
         self.leaf.clear();
         let separator = std::mem::take(&mut self.leaf_separator);
-        self.add(pages, 0, separator, PageRef::unsealed(id))?;
-        Ok(PageRef::unsealed(id))
+        self.add(pages, 0, separator, leaf)?;
+        Ok(leaf)
     }
 
     /// Makes `page` a child of the open page of a level, closing that when it is full.

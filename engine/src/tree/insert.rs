@@ -32,7 +32,7 @@ pub(crate) fn insert<P: PagesMut>(
     for _ in 0..3 {
         let mut path = descend(pages, tree.root, entry.key)?;
         // The leaf is copied before it is searched: then it is in cache.
-        own(pages, tree, &mut path, entry.stored_bytes() + LEAF_INDEX_BYTES)?;
+        own(pages, tree, &mut path, Some(entry.key), entry.stored_bytes() + LEAF_INDEX_BYTES)?;
         let place = place(pages, &path, entry.key)?;
         let replaced = match place {
             Ok(index) => Some(Replaced::of(&open_leaf(pages, path.leaf())?.entry(index))),

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, PageId, PageRef};
-use crate::page::bucket::{self, BucketRecord};
+use crate::page::bucket::BucketRecord;
 use crate::page::header::set_born;
 use crate::page::{Entry, Leaf, LeafMut, Payload, overlay};
 
@@ -34,6 +34,14 @@ pub(crate) trait PagesMut: Pages {
 
     /// `count` adjoining arena pages, content undefined.
     fn allocate(&mut self, count: u32) -> Result<PageId>;
+
+    /// The place of a leaf that `fill` writes and nobody will change in place; content undefined
+    /// before.
+    fn place_leaf(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<PageRef> {
+        let id = self.allocate(1)?;
+        fill(self.page_mut(id, 1));
+        Ok(PageRef::unsealed(id))
+    }
 
     /// True for a page this transaction may change in place.
     fn is_owned(&self, id: PageId) -> bool;
@@ -95,9 +103,15 @@ impl<'a> Root<'a> {
     /// The tree of a nested bucket, given its record.
     #[inline]
     pub(crate) fn of_bucket(record: &'a [u8]) -> Root<'a> {
-        match bucket::image(record) {
+        Root::of_decoded(&BucketRecord::decode(record), record)
+    }
+
+    /// The same, where the record was decoded before.
+    #[inline]
+    pub(crate) fn of_decoded(decoded: &BucketRecord, record: &'a [u8]) -> Root<'a> {
+        match decoded.image(record) {
             Some(image) => Root::Image(image),
-            None => Root::of_page(BucketRecord::decode(record).root),
+            None => Root::of_page(decoded.root),
         }
     }
 

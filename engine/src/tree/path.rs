@@ -50,7 +50,7 @@ impl Path {
 pub(crate) type Opened<'a> = (&'a [u8], u8);
 
 /// The root's bytes and its level.
-#[inline]
+#[inline(always)]
 pub(crate) fn open_root<P: Pages>(pages: &P, root: PageRef) -> Result<Opened<'_>> {
     let bytes = pages.page(root)?;
     match tree_level(bytes) {
@@ -119,11 +119,12 @@ pub(super) fn place<P: Pages>(pages: &P, path: &Path, key: &[u8]) -> Result<Resu
 }
 
 /// Makes every page of the path owned, copying those that are not. Of the leaf `need` bytes more
-/// are wanted than it has.
+/// are wanted than it has, and its entry `key` if that was not looked up before.
 pub(super) fn own<P: PagesMut>(
     pages: &mut P,
     tree: &mut Tree,
     path: &mut Path,
+    key: Option<&[u8]>,
     need: usize,
 ) -> Result<()> {
     if pages.is_owned(path.leaf().id) {
@@ -136,7 +137,9 @@ pub(super) fn own<P: PagesMut>(
         }
         let is_leaf = depth == path.depth;
         if is_leaf {
-            open(pages, page, 0)?;
+            // An overlay leaves the entry where it is: it is fetched while the rest is copied.
+            let leaf = open_leaf(pages, page)?;
+            key.inspect(|key| leaf.expect_entry(leaf.candidate(key)));
         }
         // Small trees are read again and again: their one leaf stays whole.
         if is_leaf

@@ -26,7 +26,7 @@ pub(crate) fn remove<P: PagesMut>(
     let Ok(index) = place(pages, &path, key)? else {
         return Ok(None);
     };
-    own(pages, tree, &mut path, 0)?;
+    own(pages, tree, &mut path, None, 0)?;
     let removed = Replaced::of(&open_leaf(pages, path.leaf())?.entry(index));
     pages.leaf_mut(path.leaf())?.remove(index);
     tree.entries = tree.entries.saturating_sub(1);

@@ -11,6 +11,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::PageRef;
+use crate::io::prefetch_slice;
 use crate::limits::{self, BUCKET_DEPTH_MAX, VALUE_BYTES_MAX, key_bytes_max};
 use crate::mutation::{self, Mutation};
 use crate::page::{self, BucketRecord, Entry, Leaf, LeafBuilder, Payload, overflow};
@@ -18,7 +19,7 @@ use crate::tree::{self, Pages, PagesMut, Replaced, ReplacedPayload, Tree};
 
 use super::level::Level;
 use super::operation::Operation;
-use super::sorted::Sorted;
+use super::sorted::{Sorted, VALUE_LINES};
 use super::store::Store;
 use super::write::WriteTxn;
 
@@ -163,6 +164,8 @@ impl WriteTxn {
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], expires_at: u64) -> Result<()> {
         self.check_key("key", key)?;
         check_value(value)?;
+        // It is copied when its place is found: until then its cache misses are over.
+        prefetch_slice(value, VALUE_LINES);
         let inline = Entry { key, payload: Payload::Value(value), expires_at };
         let fits = inline.stored_bytes() <= limits::inline_bytes_max(self.page_bytes());
         let run = if fits { None } else { Some(self.begin_run(value)?) };
@@ -178,11 +181,11 @@ impl WriteTxn {
             Some((ReplacedPayload::Value { .. }, _)) | None => {}
         }
         let logged = self.log(Operation::Put { key, value, expires_at });
+        let Some(run) = run else { return logged };
         // The device has begun to write the value meanwhile.
-        if let Some(run) = run {
-            self.fill_run(run, value);
-        }
-        logged
+        self.fill_run(run, value);
+        let spilled = self.pages.finish_spilling();
+        logged.and(self.note_failure(spilled))
     }
 
     /// Removes a value of the innermost bucket; tells whether one was visible.
@@ -313,7 +316,9 @@ impl WriteTxn {
             builder.push(&mut self.pages, &Entry { key, payload, expires_at: 0 })?;
             self.log(Operation::Put { key, value, expires_at: 0 })?;
         }
-        builder.finish(&mut self.pages)
+        let tree = builder.finish(&mut self.pages)?;
+        self.pages.finish_spilling()?;
+        Ok(tree)
     }
 
     /// Applies an operation of the log.
@@ -361,18 +366,25 @@ impl WriteTxn {
     }
 
     /// Takes pages of its own for a value too large for a leaf; returns them and its length. They
-    /// hold anything until they are filled.
+    /// hold anything until they are filled, unless they are in the file.
     fn begin_run(&mut self, value: &[u8]) -> Result<(PageRef, u32)> {
         let len = u32::try_from(value.len()).expect("invariant: checked against the limit");
         let (page_bytes, epoch) = (self.page_bytes(), self.pages.epoch());
+        let spilled = self.pages.place_run(value);
+        if let Some(run) = self.note_failure(spilled)? {
+            return Ok((run, len));
+        }
         let count = overflow::run_pages(len, page_bytes);
         let allocated = self.pages.allocate(count);
         let id = self.note_failure(allocated)?;
-        overflow::begin_run(self.pages.page_mut(id, count), page_bytes, epoch);
+        overflow::begin_run(self.pages.page_mut(id, count), count, epoch);
         Ok((PageRef::unsealed(id), len))
     }
 
     fn fill_run(&mut self, (run, len): (PageRef, u32), value: &[u8]) {
+        if !run.id.is_arena() {
+            return;
+        }
         let count = overflow::run_pages(len, self.page_bytes());
         overflow::fill_run(self.pages.page_mut(run.id, count), value);
     }

@@ -8,6 +8,7 @@
 
 mod commit;
 mod dropped;
+mod lent;
 mod level;
 mod levels;
 mod operation;
@@ -17,10 +18,12 @@ mod readers;
 mod root;
 mod seat;
 mod sorted;
+mod spill;
 mod store;
 mod write;
 
 pub use commit::Commit;
+pub(crate) use lent::{Lent, Spilled};
 pub(crate) use level::Stack;
 pub(crate) use operation::{Operation, RecordReader};
 pub use read::ReadTxn;

@@ -15,6 +15,7 @@ use crate::pager::{PageMemory, Retired};
 use crate::tree::{Pages, PagesMut};
 use std::sync::Arc;
 
+use super::lent::Spill;
 use super::seat::Lists;
 use super::store::{Store, WriterGuard};
 
@@ -26,6 +27,8 @@ const LIST_KEPT: usize = 4096;
 /// The one writer's view of the pages.
 #[derive(Debug)]
 pub(crate) struct TxnPages {
+    /// Ends before the writer's seat is free.
+    pub(super) spill: Spill,
     pub(crate) writer: WriterGuard,
     epoch: Epoch,
     lists: Lists,
@@ -41,6 +44,7 @@ impl TxnPages {
             expected: writer.arena.fresh(),
             epoch: writer.tip.epoch.next(),
             lists: std::mem::take(&mut writer.lists),
+            spill: Spill::default(),
             writer,
         }
     }
@@ -58,6 +62,7 @@ impl TxnPages {
             }
         }
         self.lists.clear();
+        self.give_up_spilled();
     }
 
     /// Hands over what was retired. Pages born after `floor` were never published and never will
@@ -84,6 +89,7 @@ impl TxnPages {
             }
         }
         self.lists.allocated.clear();
+        self.spill.end(&mut self.writer.lent, Some(self.epoch));
     }
 
     /// Takes units of the arena.
@@ -190,6 +196,10 @@ impl PagesMut for TxnPages {
         Ok(PageId::arena(self.take(count * ARENA_UNITS)?))
     }
 
+    fn place_leaf(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<PageRef> {
+        self.place_built(fill)
+    }
+
     #[inline]
     fn is_owned(&self, id: PageId) -> bool {
         id.is_arena() && self.born(id) == self.epoch
@@ -257,7 +267,7 @@ impl PagesMut for TxnPages {
         // What was never read may hold anything: zero is the birth that pins the longest.
         let born = match page.id.is_arena() || self.memory().is_verified(page.id) {
             true => self.born(page.id),
-            false => Epoch(0),
+            false => self.spilled_at(page.id).unwrap_or(Epoch(0)),
         };
         let count = if page.id.is_arena() { count * ARENA_UNITS } else { count };
         self.retire_earlier(page.id, count, born);

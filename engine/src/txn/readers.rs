@@ -81,8 +81,10 @@ impl Readers {
     /// Gives a slot back.
     #[inline]
     pub(crate) fn release(&self, claim: &Claim) {
-        let found = self.slot(claim.slot).map(|slot| slot.0.swap(FREE, Ordering::Release));
-        debug_assert_eq!(found, Some(claim.epoch.0 + 1));
+        // No swap: the claim is the reader's alone, and a locked instruction waits for all reads.
+        let Some(slot) = self.slot(claim.slot) else { return };
+        debug_assert_eq!(slot.0.load(Ordering::Relaxed), claim.epoch.0 + 1);
+        slot.0.store(FREE, Ordering::Release);
     }
 
     /// Readers and snapshots open.
@@ -147,6 +149,7 @@ impl Readers {
         }
     }
 
+    #[inline]
     fn slot(&self, index: usize) -> Option<&Slot> {
         let mut block = &self.first;
         for _ in 0..index / BLOCK_SLOTS {

@@ -115,10 +115,9 @@ fn pack(page: PageRef) -> u64 {
     u64::from(page.id.0) | u64::from(page.crc) << 32
 }
 
+#[inline]
 fn unpack(word: u64) -> PageRef {
-    let [low, high] = [word & u64::from(u32::MAX), word >> 32]
-        .map(|half| u32::try_from(half).expect("invariant: 32 bits"));
-    PageRef { id: PageId(low), crc: high }
+    PageRef { id: PageId(word as u32), crc: (word >> 32) as u32 }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -12,6 +12,7 @@ use crate::pager::{Arena, Retired};
 use crate::sync::{Condvar, Mutex};
 use crate::wal::Sequence;
 
+use super::lent::Lent;
 use super::level::Stack;
 use super::root::Root;
 
@@ -53,6 +54,8 @@ pub(crate) struct Writer {
     pub(crate) arena: Arena,
     /// File pages that transactions dropped since the last checkpoint began.
     pub(crate) freed: Vec<Retired>,
+    /// File pages that transactions wrote to since then, or may.
+    pub(crate) lent: Lent,
     /// The number that the log gives to the record appended last.
     pub(crate) sequence: Sequence,
     /// The last epoch before those of the flush group that this record is in.

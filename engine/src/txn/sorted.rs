@@ -10,7 +10,7 @@ use crate::limits::GET_MANY_WIDTH;
 /// and together they take hardly longer than one.
 const AHEAD: usize = GET_MANY_WIDTH;
 /// Cache lines of a value that are asked for ahead.
-const VALUE_LINES: usize = 3;
+pub(super) const VALUE_LINES: usize = 3;
 
 type Pair<'a> = (&'a [u8], &'a [u8]);
 

@@ -1,6 +1,7 @@
 //! What all transactions of one open database share.
 //!
-//! Lock order, outermost first: file state, writer, commit queue. The log has locks of its own,
+//! Lock order, outermost first: file state, writer, commit queue. A writer may try to get the file
+//! state, and does without it. The log has locks of its own,
 //! inside the writer's; it calls [`Store::publish`], which takes the commit queue.
 //!
 //! Invariants:
@@ -16,8 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::{Host, Lock};
+use crate::mutation::{self, Mutation};
 use crate::options::Options;
-use crate::pager::{Arena, Meta, PageMemory, SpaceMap};
+use crate::pager::{Arena, META_BYTES, Meta, PageMemory, SpaceMap};
 use crate::sync::Mutex;
 use crate::wal::{Position, Sequence, Wal};
 use std::sync::Arc;
@@ -125,6 +127,27 @@ pub(crate) struct FileState {
     pub(crate) older_log: Position,
     /// False when the meta page that the next checkpoint is written to was found empty or torn.
     pub(crate) other_meta_is_whole: bool,
+}
+
+impl FileState {
+    /// Makes sure that the meta page which is not whole never becomes whole: a power cut in the
+    /// middle of its next write could add just the sectors that it lacks. What it refers to is
+    /// about to be written over. Now it is not yet, so a cut in the middle of this write does no
+    /// harm.
+    pub(crate) fn erase_torn_meta(&self, memory: &PageMemory) -> Result<()> {
+        if self.other_meta_is_whole || mutation::is(Mutation::TornMetaKept) {
+            return Ok(());
+        }
+        let offset = (1 - self.newest.slot()) as u64 * memory.page_bytes() as u64;
+        let data = memory.file();
+        let mut bytes = [0; META_BYTES];
+        data.read_at(&mut bytes, offset).map_err(|e| Error::io("read", memory.path(), e))?;
+        if bytes == [0; META_BYTES] {
+            return Ok(());
+        }
+        let erased = data.write_durable_at(&[0; META_BYTES], offset);
+        erased.map_err(|e| memory.failed_write("write", e))
+    }
 }
 
 /// Units of the arena that memory is wanted for, and up to where it was found before.

@@ -76,6 +76,7 @@ impl WriteTxn {
         }
         txn.id = txn.id.next();
         let memory = std::mem::take(&mut txn.pages.writer.record);
+        txn.pages.spill.allow(store.options.spill_bytes);
         txn.record = Some(RecordWriter::new(memory, piece_bytes, txn.id, txn.time_ms));
         Ok(txn)
     }
@@ -163,6 +164,7 @@ impl WriteTxn {
     /// The root this transaction leads to. All buckets must be left.
     pub(super) fn new_root(&mut self) -> Result<Root> {
         self.return_to(1)?;
+        self.pages.finish_spilling()?;
         Ok(Root {
             epoch: self.epoch(),
             txn: self.id,
@@ -200,3 +202,9 @@ impl Drop for WriteTxn {
         }
     }
 }
+
+/// As a database is, a transaction may be sent to another thread, and read by several.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<WriteTxn>();
+};

@@ -2,10 +2,10 @@
 //! transaction runs.
 //!
 //! They go to a file of their own, under a temporary name, around the system's cache: nobody reads
-//! them soon. A thread of the record's own writes one while the next is put together. When the transaction commits, the file
-//! becomes the log's next segment, which ends in a record without its end; then the last piece is
-//! written, like any other frame, and the record is whole. Memory holds one piece, and a few
-//! frames.
+//! them soon. A thread of the record's own writes one while the next is put together. When the
+//! transaction commits, the file becomes the log's next segment, which ends in a record without its
+//! end; then the last piece is written, like any other frame, and the record is whole. Memory holds
+//! one piece, and a few frames.
 //!
 //! ```text
 //!   write       pieces, not synced              a file that every open removes
@@ -25,12 +25,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::WalOptions;
-use super::behind::WriteBehind;
 use super::record::{BLOCK, CHUNK_HEADER_BYTES, FRAME_HEADER_BYTES, SegmentHeader, encode_piece};
 use super::segment::{self, SegmentFile};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
-use crate::io::{File, Host, OpenMode, Region};
+use crate::io::{File, Host, OpenMode, Region, WriteBehind};
 use crate::limits::{WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_MIN};
 use crate::mutation::{self, Mutation};
 

@@ -11,7 +11,6 @@
 //! | [`group`] | who writes, who waits, who is woken |
 //! | [`segment`] | segment files and their life |
 //! | [`long`] | a record written while its transaction runs |
-//! | [`behind`] | frames of a long record, written by a thread |
 //! | [`writer`] | frames into segments, space ahead of need |
 //! | [`reader`] | frames out of segments, records out of frames |
 //! | [`recover`] | opening: replay, and torn tail or damage |
@@ -31,7 +30,6 @@
 //! Locks, in the order in which they may be taken: the group's state; `buffer` (the leader's own);
 //! `maintenance` (preparing and recycling files); `segments` (lists, never held during I/O).
 
-mod behind;
 mod group;
 mod long;
 mod reader;

@@ -31,7 +31,7 @@ pub(super) fn history(
     counts: &Counts,
 ) -> Result<(), String> {
     let mut history = match seed % WITH_FAILING_NAMES {
-        0 => CrashHistory::with_failing_names(seed, images_per_event),
+        0 => CrashHistory::with_failures(seed, images_per_event),
         _ => CrashHistory::new(seed, images_per_event),
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| history.run(lives)));

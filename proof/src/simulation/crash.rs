@@ -85,6 +85,11 @@ pub(crate) struct CrashHistory {
     failing: (usize, &'static [OpKind]),
 }
 
+/// How much a transaction keeps in memory before it spills: everything, or next to nothing.
+pub(super) fn spill_bytes(seed: u64) -> usize {
+    [4 << 20, 0, 10 << 10][seed as usize % 3]
+}
+
 impl CrashHistory {
     pub(crate) fn new(seed: u64, images_per_event: u64) -> CrashHistory {
         let mut random = Random::new(seed);
@@ -103,7 +108,8 @@ impl CrashHistory {
         let mut options = Options::new()
             .page_bytes(shape.page_bytes)
             .wal_segment_bytes_max(random.pick(&[16 << 10, 16 << 10, 32 << 10]))
-            .wal_piece_bytes(random.pick(&[300, 3000, 4 << 20, 4 << 20]));
+            .wal_piece_bytes(random.pick(&[300, 3000, 4 << 20, 4 << 20]))
+            .spill_bytes(spill_bytes(seed));
         if !interleaved {
             options = options
                 .checkpoint_log_bytes(random.pick(&[1 << 10, 6 << 10, 40 << 10]))
@@ -129,11 +135,16 @@ impl CrashHistory {
         }
     }
 
-    /// With long records, and lives that end because the names of files could not be made durable.
-    pub(crate) fn with_failing_names(seed: u64, images_per_event: u64) -> CrashHistory {
+    /// With long records, and lives that end because something could not be made durable: with an
+    /// even seed the names of files.
+    pub(crate) fn with_failures(seed: u64, images_per_event: u64) -> CrashHistory {
         let history = CrashHistory::plain(seed);
         let options = history.options.wal_piece_bytes(300);
-        CrashHistory { failing: (80, &[OpKind::SyncDir]), images_per_event, options, ..history }
+        let kinds: &[OpKind] = match seed % 2 {
+            0 => &[OpKind::SyncDir],
+            _ => &[OpKind::Sync, OpKind::WriteDurable],
+        };
+        CrashHistory { failing: (80, kinds), images_per_event, options, ..history }
     }
 
     /// With checkpoints by size alone, and no commit in the middle of one.

@@ -16,6 +16,7 @@ use bristlecone::io::sim::{START_MS, SimDisk};
 use bristlecone::{Commit, Db, Durability, Options, ReadTxn, Result, Snapshot};
 
 use super::compare::{Reads, assert_same, assert_sound};
+use super::crash::spill_bytes;
 use super::interleave::{self, Interleaved};
 use super::random::Random;
 use super::reads::Reading;
@@ -110,6 +111,7 @@ impl History {
             .memory_bytes_max(random.pick(&[256 << 10, 4 << 20, 1 << 30]))
             .wal_segment_bytes_max(random.pick(&[16 << 10, 64 << 10, 1 << 20]))
             .wal_piece_bytes(if big { 4 << 20 } else { random.pick(&[700, 5000, 4 << 20]) })
+            .spill_bytes(spill_bytes(seed))
             .checkpoint_interval(Duration::from_millis(random.pick(&[1, 20, 60_000])))
             .buffered_delay(Duration::from_millis(random.pick(&[0, 1, 10])))
             .map(real && random.percent(80))

@@ -3,7 +3,7 @@
 //! Reads the files by the published format, not through the engine. Stores of one space map group
 //! only, which is all that the simulations make. Rules, checked at each operation:
 //! 1. Every write to the log is durable before a commit is acknowledged.
-//! 2. Every write to the data file is durable before a meta page is written.
+//! 2. Every write to the data file is durable before a meta page is written, unless it was cut off.
 //! 3. No page that a valid meta page reaches is written, nor the copy of a map page it refers to;
 //!    and none while a torn meta page is there, which a torn write could make valid again.
 //! 4. No segment that a durable meta page needs is removed or gets a new header: the older of the
@@ -97,6 +97,11 @@ impl Ordering {
                 self.check_log_write(path, range, bytes, images);
             }
             Action::Write { .. } => {}
+            // What a rolled back transaction wrote and was cut off is nobody's any more.
+            Action::SetLen(len) if path == Path::new(DATA) => {
+                self.data.iter_mut().for_each(|range| range.end = range.end.min(*len));
+                self.data.retain(|range| range.start < range.end);
+            }
             Action::RemoveFile => {
                 self.log.retain(|(written, _)| written != path);
                 self.unnamed.remove(path);

@@ -291,7 +291,11 @@ impl Host for SimDisk {
 
     fn reserve(&self, bytes: usize) -> Result<Region> {
         let bytes_max = self.lock_state().settings.reserve_bytes_max;
-        Ok(Region::heap(bytes.min(bytes_max)))
+        // Little of it is touched, and an allocator may zero all of it.
+        match cfg!(miri) {
+            true => Ok(Region::heap(bytes.min(bytes_max))),
+            false => Region::anonymous(bytes.min(bytes_max), false),
+        }
     }
 
     fn may_spawn(&self) -> bool {
