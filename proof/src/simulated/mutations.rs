@@ -1,8 +1,8 @@
 //! The crash simulation proves itself: with each of the engine's seeded bugs it must fail.
 //!
 //! Method: the random histories of `crashes` run with one bug at a time until one of them fails;
-//! how many crash images that took is counted. A bug that the first of them miss is hunted where
-//! writes often fail to become durable, then on disks that lie, then in more of them.
+//! how many crash images that took is counted. A bug that the first of them miss is hunted on
+//! disks that lie, then where writes often fail to become durable, then in more of them.
 //! The engine without a bug passes the same histories, which is what `crashes` and `lies` show, and
 //! passes at once the one in which a bug was caught.
 
@@ -18,14 +18,14 @@ use crate::simulation::crash::CrashHistory;
 /// Histories given to each bug first, and in all.
 const HISTORIES_FIRST: u64 = 25;
 const HISTORIES: u64 = 150;
+/// Histories with a lie, given to each bug that those missed.
+const HISTORIES_WITH_LIES: u64 = 500;
 /// Histories with failures, given to each bug that those missed.
-const HISTORIES_FAILING: u64 = 60;
+const HISTORIES_FAILING: u64 = 300;
 const AFTER: &str = "images after failures";
 const MORE: &str = "more images";
 const LIVES: u64 = 4;
 const IMAGES_PER_EVENT: u64 = 4;
-/// Histories with a lie, given to each bug that those missed.
-const HISTORIES_WITH_LIES: u64 = 1000;
 /// How much is told of what caught a bug.
 const TOLD_CHARS: usize = 90;
 
@@ -39,15 +39,13 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
         |&bug, counts| {
             let plain = |seed| CrashHistory::new(seed, IMAGES_PER_EVENT);
             let failing = |seed| CrashHistory::with_failures(seed, IMAGES_PER_EVENT);
+            let (first, rest) = (0..HISTORIES_FIRST, HISTORIES_FIRST..HISTORIES);
+            let (lying, after) = (0..HISTORIES_WITH_LIES, 0..HISTORIES_FAILING);
             let hunts: [&dyn Fn() -> Hunted; 4] = [
-                &|| hunt(bug, seeds(plan, 0..HISTORIES_FIRST), "images", &|at| images(plain(at))),
-                &|| hunt(bug, seeds(plan, 0..HISTORIES_FAILING), AFTER, &|at| images(failing(at))),
-                &|| hunt(bug, seeds(plan, 0..HISTORIES_WITH_LIES), "lies", &lies),
-                &|| {
-                    hunt(bug, seeds(plan, HISTORIES_FIRST..HISTORIES), MORE, &|at| {
-                        images(plain(at))
-                    })
-                },
+                &|| hunt(bug, seeds(plan, &first), "images", &|seed| images(plain(seed))),
+                &|| hunt(bug, seeds(plan, &lying), "lies", &lies),
+                &|| hunt(bug, seeds(plan, &after), AFTER, &|seed| images(failing(seed))),
+                &|| hunt(bug, seeds(plan, &rest), MORE, &|seed| images(plain(seed))),
             ];
             let caught = hunts.iter().find_map(|hunt| hunt().transpose());
             let Catch { cases, unit, seed, how } = caught.ok_or("was not caught")??;
@@ -72,7 +70,7 @@ struct Catch {
 /// The catch, if there is one; an error when the engine fails without the bug too.
 type Hunted = Result<Option<Catch>, String>;
 
-fn seeds(plan: &Plan, histories: Range<u64>) -> Range<u64> {
+fn seeds(plan: &Plan, histories: &Range<u64>) -> Range<u64> {
     plan.seed + histories.start..plan.seed + histories.end
 }
 
