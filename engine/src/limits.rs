@@ -50,7 +50,7 @@ pub const WAL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// One frame of the log carries at most this much; a larger commit spans several frames.
 pub const WAL_FRAME_BYTES_MAX: usize = 4 << 20;
 
-/// A record longer than this goes to the log in pieces, while its transaction runs: a frame each.
+/// A record longer than this goes to the log in pieces, while its transaction runs.
 pub const WAL_PIECE_BYTES_MAX: usize = WAL_FRAME_BYTES_MAX - 36;
 
 /// Records that wait to be written, in bytes: more make a commit wait for a flush.

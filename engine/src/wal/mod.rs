@@ -28,7 +28,7 @@
 //!    accept have the same one.
 //!
 //! Locks, in the order in which they may be taken: the group's state; `buffer` (the leader's own);
-//! `maintenance` (preparing and recycling files); `segments` (lists, never held during I/O).
+//! `maintenance` (preparing spares and recycling files); `segments` (lists, never held during I/O).
 
 mod group;
 mod long;
@@ -117,7 +117,7 @@ pub(crate) struct WalOptions {
     pub(crate) segment_bytes_max: u64,
     /// Recycled segments beyond this number are removed.
     pub(crate) spares_max: usize,
-    /// Pieces in which a long record is written are of this length.
+    /// Pieces in which a long record is handed over are of this length.
     pub(crate) piece_bytes: usize,
     /// Whether threads may run.
     pub(crate) threads: bool,
