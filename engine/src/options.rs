@@ -92,8 +92,9 @@ impl Options {
     }
 
     /// Whether the engine may run its threads: one flushes buffered commits, one writes
-    /// checkpoints, and one prepares what commits will need, the log's next file and memory. True
-    /// by default; false leaves the first two to the caller's own commits.
+    /// checkpoints, and one prepares what commits will need, the log's next file and memory; a
+    /// large transaction has one or two that write what it makes. True by default; false leaves all
+    /// but the preparing to the caller.
     #[must_use]
     pub fn threads(mut self, threads: bool) -> Options {
         self.threads = threads;

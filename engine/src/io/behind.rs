@@ -35,7 +35,7 @@ pub(crate) struct WriteBehind {
     idle: Vec<Region>,
     /// Blocks that were handed to the thread and have not come back.
     under_way: usize,
-    /// A block was not written, where no thread writes.
+    /// A block was not written, and that was told.
     has_failed: bool,
     writer: Option<Writer>,
 }
@@ -78,6 +78,9 @@ impl WriteBehind {
 
     /// Has the first `bytes` of `memory` written at `offset`.
     pub(crate) fn write(&mut self, memory: Region, bytes: usize, offset: u64) -> Result<()> {
+        if self.has_failed {
+            return Err(gone());
+        }
         if self.writer.is_none() && self.may_spawn {
             // Where the system has no more threads this one writes.
             self.writer = Writer::start(&self.file).ok();
@@ -85,13 +88,8 @@ impl WriteBehind {
         }
         let block = Block { memory, bytes, offset };
         let Some(writer) = &self.writer else {
-            if self.has_failed {
-                return Err(gone());
-            }
             let outcome = block.write(&*self.file);
-            self.has_failed = outcome.is_err();
-            self.idle.push(block.memory);
-            return outcome;
+            return self.note(block.memory, outcome);
         };
         if writer.blocks.send(block).is_err() {
             // The thread has ended, and what made it end is on its way back.
@@ -114,7 +112,12 @@ impl WriteBehind {
         let writer = self.writer.as_mut().ok_or_else(gone)?;
         let (memory, outcome) = writer.written.lock().recv().map_err(|_| gone())?;
         self.under_way -= 1;
+        self.note(memory, outcome)
+    }
+
+    fn note(&mut self, memory: Region, outcome: Result<()>) -> Result<()> {
         self.idle.push(memory);
+        self.has_failed |= outcome.is_err();
         outcome
     }
 }
@@ -212,6 +215,7 @@ mod tests {
             let outcome = (0..3 * BLOCKS).try_for_each(|number| write(&mut behind, number));
             let told = outcome.and_then(|()| behind.finish());
             assert_eq!(told.unwrap_err().raw_os_error(), Some(errno::EIO));
+            assert!(write(&mut behind, 9).is_err() && behind.finish().is_err(), "it is told again");
             drop(behind);
             assert!(file.len().unwrap() <= 4 * LEN as u64, "blocks 0 and 1 are there");
         }

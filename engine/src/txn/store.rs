@@ -1,8 +1,8 @@
 //! What all transactions of one open database share.
 //!
 //! Lock order, outermost first: file state, writer, commit queue. A writer may try to get the file
-//! state, and does without it. The log has locks of its own,
-//! inside the writer's; it calls [`Store::publish`], which takes the commit queue.
+//! state, and does without it. The log has locks of its own, inside the writer's; it calls
+//! [`Store::publish`], which takes the commit queue.
 //!
 //! Invariants:
 //! 1. `queue.unpublished` holds at most one root for each flush group: the last. The others of the
