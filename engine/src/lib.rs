@@ -48,6 +48,7 @@ mod bucket;
 mod check;
 mod checkpoint;
 mod codec;
+mod compact;
 mod db;
 mod error;
 mod ids;
@@ -71,6 +72,7 @@ mod wal;
 
 pub use bucket::{Bucket, BucketMut, BucketNames, Cursor, Range, Value};
 pub use check::{CheckProgress, CheckReport, dump_page};
+pub use compact::{CompactProgress, CompactReport};
 pub use db::{Db, Stats};
 pub use error::{Corruption, Error, ErrorKind, Result};
 pub use ids::TxnId;

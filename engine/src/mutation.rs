@@ -66,6 +66,8 @@ pub enum Mutation {
     LentNotHeld,
     /// A checkpoint leaves spilled pages that its root reaches marked as free.
     LentNotSettled,
+    /// The file is cut before a meta page says that it is shorter.
+    TailCutEarly,
     /// The name of a new database is not made durable.
     DatabaseNameNotSynced,
     /// The directory of a new database is not made durable.
@@ -85,7 +87,7 @@ pub enum Mutation {
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 32] = [
+    pub const ALL: [Mutation; 33] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -111,6 +113,7 @@ impl Mutation {
         Mutation::BaseLost,
         Mutation::LentNotHeld,
         Mutation::LentNotSettled,
+        Mutation::TailCutEarly,
         Mutation::DatabaseNameNotSynced,
         Mutation::DirectoryNotSynced,
         Mutation::RecoveryNotSynced,

@@ -27,6 +27,7 @@ pub struct Options {
     pub(crate) wal_segment_bytes_max: u64,
     pub(crate) wal_piece_bytes: usize,
     pub(crate) spill_bytes: usize,
+    pub(crate) compact_pages: usize,
     pub(crate) map_bytes: usize,
     pub(crate) arena_bytes: usize,
 }
@@ -47,6 +48,7 @@ impl Default for Options {
             wal_segment_bytes_max: 32 << 20,
             wal_piece_bytes: WAL_PIECE_BYTES_MAX,
             spill_bytes: 4 << 20,
+            compact_pages: 128,
             map_bytes: MAP_BYTES_RESERVED,
             arena_bytes: ARENA_BYTES_RESERVED,
         }
@@ -163,6 +165,14 @@ impl Options {
     #[must_use]
     pub fn spill_bytes(mut self, bytes: usize) -> Options {
         self.spill_bytes = bytes;
+        self
+    }
+
+    /// How many leaves a step of a compaction looks at. For simulations, whose trees are small.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn compact_pages(mut self, pages: usize) -> Options {
+        self.compact_pages = pages;
         self
     }
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use bristlecone::Db;
 use support::{fixture, run, scratch};
 
-const COMMANDS_THAT_OPEN: [&[&str]; 4] =
-    [&["buckets"], &["stats"], &["check"], &["scan", "bucket"]];
+const COMMANDS_THAT_OPEN: [&[&str]; 5] =
+    [&["buckets"], &["stats"], &["check"], &["compact"], &["scan", "bucket"]];
 
 /// Runs a command with the database behind its name.
 fn run_on(dir: &str, command: &[&str]) -> support::Ran {
@@ -45,6 +45,27 @@ fn stats_and_check_tell_of_a_sound_database() {
     assert_eq!(report["sound"], true, "{report}");
     assert_eq!((report["buckets"].as_u64(), report["entries"].as_u64()), (Some(2), Some(3)));
     assert!(run(&["check", &dir]).ok().text().starts_with("sound: 0 problems"));
+}
+
+#[test]
+fn a_database_is_made_as_short_as_its_content() {
+    let (_folder, dir) = scratch();
+    let db = Db::open(&dir).expect("a database");
+    let loaded = db.update(|txn| {
+        txn.create_bucket("kept")?.put("k", "v")?;
+        txn.create_bucket("dropped")?.put("k", vec![1; 4 << 20])
+    });
+    loaded.and_then(|()| db.update(|txn| txn.drop_bucket("dropped"))).expect("two commits");
+    db.close().expect("a clean end");
+    let report = &run(&["compact", &dir, "--json"]).ok().json_lines()[0];
+    let bytes = |name: &str| report[name].as_u64().expect("a number");
+    assert!(bytes("file_bytes_after") < bytes("file_bytes_before"), "{report}");
+    assert!(bytes("file_bytes_after") < 100 << 10, "{report}");
+    let data = fs::metadata(Path::new(&dir).join("data")).expect("a data file");
+    assert_eq!(data.len(), bytes("file_bytes_after"));
+    assert_eq!(run(&["get", &dir, "kept", "k"]).ok().text(), "v");
+    assert!(run(&["check", &dir]).ok().text().starts_with("sound: 0 problems"));
+    assert!(run(&["compact", &dir]).ok().text().contains(" bytes became "));
 }
 
 #[test]

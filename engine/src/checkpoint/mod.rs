@@ -63,13 +63,13 @@ struct Seal {
 ///
 /// REQUIRES: the caller has no write transaction open.
 pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
-    let wrote = run_once(store, closing, false)?;
+    let wrote = run_once(store, closing, Also::Nothing)?;
     // Asked for once: a record that finds no room meanwhile asks again.
     let log_is_full = store.gauges.log_is_full.swap(false, Ordering::Relaxed);
     if !log_is_full && !keeps_long_log(store)? {
         return Ok(wrote);
     }
-    match run_once(store, closing, true) {
+    match run_once(store, closing, Also::LogSpace) {
         // The first one is complete; what the second would have given back is not.
         Err(error) if error.is_full() && wrote => Ok(true),
         again => again.map(|wrote_again| wrote || wrote_again),
@@ -86,7 +86,25 @@ fn keeps_long_log(store: &Store) -> Result<bool> {
     Ok(kept > (file_bytes / 4).max(LOG_BYTES_KEPT))
 }
 
-fn run_once(store: &Arc<Store>, closing: bool, space_wanted: bool) -> Result<bool> {
+/// Writes a checkpoint whether something was changed or not: several of them give the free end of
+/// the file back.
+///
+/// REQUIRES: the caller has no write transaction open.
+pub(crate) fn run_for_file_space(store: &Arc<Store>) -> Result<()> {
+    run_once(store, false, Also::FileSpace).map(|_| ())
+}
+
+/// What makes a checkpoint worth writing where nothing was changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Also {
+    Nothing,
+    /// What the log keeps for the older meta page.
+    LogSpace,
+    /// What the file keeps for it.
+    FileSpace,
+}
+
+fn run_once(store: &Arc<Store>, closing: bool, also: Also) -> Result<bool> {
     let wal = store.wal()?;
     // A long transaction under way is waited for first: it can be lent pages as long as nobody has
     // the space map.
@@ -102,8 +120,12 @@ fn run_once(store: &Arc<Store>, closing: bool, space_wanted: bool) -> Result<boo
     let seal = seal(store)?;
     file.space.take_back(&seal.given_up);
     file.space.shorten(&store.memory);
-    let keeps_log = space_wanted && file.older_log != file.newest.log;
-    let wrote = if is_current(&file, &seal, closing) && !keeps_log {
+    let is_wanted = match also {
+        Also::Nothing => false,
+        Also::LogSpace => file.older_log != file.newest.log,
+        Also::FileSpace => true,
+    };
+    let wrote = if is_current(&file, &seal, closing) && !is_wanted {
         Ok(false)
     } else {
         write(store, &mut file, &seal, closing).map(|()| true)
@@ -178,6 +200,10 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
         }
     };
     let moved = copier.finish();
+    file.space.trim(&store.memory)?;
+    if mutation::is(Mutation::TailCutEarly) {
+        file.space.cut_file(&store.memory);
+    }
     write_space(store, file, seal.root.epoch)?;
     if !mutation::is(Mutation::MetaBeforeData) {
         sync(store)?;
@@ -202,6 +228,7 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
         sync(store)?;
     }
     file.space.committed(meta.slot());
+    file.space.cut_file(&store.memory);
     file.older_log = file.newest.log;
     file.newest = meta;
     file.other_meta_is_whole = true;

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint;
+use crate::compact::Compaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::txn::{Store, WriterGuard};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct Keeper {
     store: Arc<Store>,
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// One at a time.
+    pub(super) compaction: parking_lot::Mutex<Compaction>,
 }
 
 impl Keeper {
@@ -53,7 +56,8 @@ impl Keeper {
             }
         }
         let threads = parking_lot::Mutex::new(threads);
-        let keeper = Keeper { store, threads, closed: AtomicBool::new(false) };
+        let (closed, compaction) = (AtomicBool::new(false), parking_lot::Mutex::default());
+        let keeper = Keeper { store, threads, closed, compaction };
         keeper.shorten_log()?;
         Ok(Arc::new(keeper))
     }

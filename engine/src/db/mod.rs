@@ -3,10 +3,12 @@
 mod keeper;
 mod stats;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::check::{self, CheckProgress, CheckReport};
 use crate::checkpoint;
+use crate::compact::{self, CompactProgress, CompactReport};
 use crate::error::Result;
 use crate::io::{Host, RealHost};
 use crate::options::Options;
@@ -141,6 +143,26 @@ impl Db {
     pub fn checkpoint(&self) -> Result<()> {
         checkpoint::run(self.store(), false)?;
         Ok(())
+    }
+
+    /// Makes the data file as short as its content: leaves are made full, what lies at the end of
+    /// the file moves to free places before it, and the free end goes back to the file system.
+    /// Readers and writers go on; a writer waits for the step at hand, some hundred pages.
+    ///
+    /// `progress` is told before each step. When it breaks, the next call goes on from there,
+    /// until the database is closed: so the work can be spread over quiet times. What a reader
+    /// holds at the end of the file goes with a checkpoint after it. A large value stays where it
+    /// is when no free place before it is long enough. Must not be called by a thread that holds
+    /// a write transaction.
+    ///
+    /// # Errors
+    /// `Full` when the disk has no room for what is moved first; nothing is lost. `ReadOnly` and
+    /// `Closed` when nothing may be written, and those of [`checkpoint`](Db::checkpoint).
+    pub fn compact(
+        &self,
+        progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
+    ) -> Result<CompactReport> {
+        compact::compact(self.store(), &mut self.keeper.compaction.lock(), progress)
     }
 
     /// Reads every page of the data file from the device and verifies it; tells `progress` how far

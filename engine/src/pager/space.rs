@@ -17,6 +17,7 @@
 
 mod growth;
 mod lent;
+mod tail;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -57,6 +58,11 @@ pub(crate) struct SpaceMap {
     extents: Vec<Extent>,
     /// How long the file was before it grew for lent pages, if it did since the last checkpoint.
     grown_from: Option<u32>,
+    /// Pages from here on are handed out only when there is no other.
+    ceiling: u32,
+    /// Pages as each of the two meta pages counts them, and as many as the file has room for.
+    meta_pages: [u32; 2],
+    file_length: u32,
     /// First group whose free extents are not in `extents` yet.
     scanned: u32,
 }
@@ -77,6 +83,9 @@ impl SpaceMap {
             vacated: BTreeSet::new(),
             extents: Vec::new(),
             grown_from: None,
+            ceiling: u32::MAX,
+            meta_pages: [0; 2],
+            file_length: geometry.first_pages(),
             scanned: 0,
         };
         map.extend(geometry.first_pages());
@@ -91,6 +100,9 @@ impl SpaceMap {
         map.extents.clear();
         map.scanned = 0;
         map.file_pages = newest.file_pages;
+        map.meta_pages[newest.slot()] = newest.file_pages;
+        let bytes = memory.file().len().map_err(|e| Error::io("read", memory.path(), e))?;
+        map.file_length = u32::try_from(bytes / newest.page_bytes as u64).unwrap_or(u32::MAX);
         map.entries = read_entries(memory, newest.file_pages, &newest.directories)?;
         map.directories = newest.directories.clone();
         map.meta_entries[newest.slot()] = map.entries.clone();
@@ -98,6 +110,7 @@ impl SpaceMap {
         if let Some(other) = other
             && let Ok(entries) = read_entries(memory, other.file_pages, &other.directories)
         {
+            map.meta_pages[other.slot()] = other.file_pages;
             map.meta_entries[other.slot()] = entries;
             map.meta_directories[other.slot()] = other.directories.clone();
         }
@@ -236,8 +249,8 @@ impl SpaceMap {
         });
     }
 
-    /// Takes up to `want` adjoining free pages, the longest run there is; `None` when the file
-    /// has to grow. `exact` asks for all of them or none.
+    /// Takes up to `want` adjoining free pages, of the longest run there is below the ceiling, or
+    /// else above it; `None` when the file has to grow. `exact` asks for all of them or none.
     pub(crate) fn take(
         &mut self,
         memory: &PageMemory,
@@ -261,6 +274,9 @@ impl SpaceMap {
     /// where none will do. The pages are not marked.
     fn cut(&mut self, memory: &PageMemory, want: u32, exact: bool) -> Result<Option<Extent>> {
         loop {
+            if self.has_more_below_ceiling() && self.scan_next(memory)? {
+                continue;
+            }
             let fits = match exact {
                 true => self.extents.iter().rposition(|extent| extent.count >= want),
                 false => self.extents.len().checked_sub(1),
@@ -308,7 +324,11 @@ impl SpaceMap {
             let before = self.extents.len();
             collect_free(group, start, end, &mut self.extents);
             self.join_at(start, before);
-            self.extents.sort_unstable_by_key(|extent| (extent.count, u32::MAX - extent.start));
+            self.part_at_ceiling();
+            let ceiling = self.ceiling;
+            self.extents.sort_unstable_by_key(|extent| {
+                (extent.start < ceiling, extent.count, u32::MAX - extent.start)
+            });
             return Ok(true);
         }
         Ok(false)
@@ -386,6 +406,7 @@ impl SpaceMap {
     pub(crate) fn committed(&mut self, slot: usize) {
         self.meta_entries[slot] = self.entries.clone();
         self.meta_directories[slot] = self.directories.clone();
+        self.meta_pages[slot] = self.file_pages;
         for group in self.groups.values_mut() {
             group.metas[slot].clone_from(&group.current);
             group.dirty = false;

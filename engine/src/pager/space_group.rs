@@ -2,6 +2,8 @@
 //!
 //! Knows bits by their place in the group. Never reads or writes a page.
 
+use std::ops::Range;
+
 use crate::mutation::{self, Mutation};
 
 /// Adjoining free pages.
@@ -47,6 +49,20 @@ fn busy_word(group: &Group, index: usize) -> u64 {
     let needed = word(&group.metas[0]) | word(&group.metas[1]);
     let needed = if mutation::is(Mutation::PageReusedBeforeMeta) { 0 } else { needed };
     word(&group.current) | needed | word(&group.held)
+}
+
+/// The last of the bits of which the page may not be handed out.
+pub(super) fn last_busy(group: &Group, bits: Range<u32>) -> Option<u32> {
+    let mut end = bits.end;
+    while end > bits.start {
+        let first = (end - 1) & !63;
+        let busy = busy_word(group, first as usize / 64) & u64::MAX >> (63 - (end - 1) % 64);
+        match busy.checked_ilog2() {
+            Some(bit) if first + bit >= bits.start => return Some(first + bit),
+            _ => end = first,
+        }
+    }
+    None
 }
 
 /// Adds the extents of pages that nobody needs, `end` pages of the group from `start` on.

@@ -178,7 +178,7 @@ pub(super) fn read_sound_bitmap(
 }
 
 /// The bitmap of a group as the older meta page knows it; one that cannot be read says of no page
-/// that it is in use. The older file is no longer, so nothing beyond the end is in use either.
+/// that it is in use. What the file had beyond its end then was free when it was given up.
 pub(super) fn read_older_bitmap(
     memory: &PageMemory,
     file_pages: u32,

@@ -17,10 +17,12 @@
 //! | `insert`, `split`, `cut` | put an entry, make room for it |
 //! | `remove` | take an entry, merge what it leaves |
 //! | `bulk` | a tree from sorted entries |
+//! | `compact` | full leaves, and pages where they shall lie |
 //! | `audit` | every page; every rule |
 
 pub(crate) mod audit;
 pub(crate) mod bulk;
+pub(crate) mod compact;
 pub(crate) mod cursor;
 mod cut;
 pub(crate) mod get;
@@ -37,6 +39,7 @@ mod page_store;
 
 pub(crate) use audit::{Seen, audit};
 pub(crate) use bulk::BulkBuilder;
+pub(crate) use compact::{LongRun, Window, Wish, compact, refers_to, touch};
 pub(crate) use cursor::Cursor;
 pub(crate) use get::{expect_leaves, get, get_from, get_many};
 pub(crate) use insert::insert;

@@ -127,33 +127,44 @@ pub(super) fn own<P: PagesMut>(
     key: Option<&[u8]>,
     need: usize,
 ) -> Result<()> {
-    if pages.is_owned(path.leaf().id) {
+    let page = path.leaf();
+    if pages.is_owned(page.id) {
         return Ok(());
     }
-    for depth in 0..=path.depth {
-        let page = path.steps[depth].page;
-        if pages.is_owned(page.id) {
-            continue;
+    own_interior(pages, tree, path)?;
+    // An overlay leaves the entry where it is: it is fetched while the rest is copied.
+    let leaf = open_leaf(pages, page)?;
+    key.inspect(|key| leaf.expect_entry(leaf.candidate(key)));
+    // Small trees are read again and again: their one leaf stays whole.
+    if path.depth > 0
+        && let Some(id) = pages.lay_over(page, need)?
+    {
+        replace(pages, tree, path, path.depth, PageRef::unsealed(id));
+        return Ok(());
+    }
+    copy(pages, tree, path, path.depth)
+}
+
+/// Makes every page of the path but the leaf owned.
+pub(super) fn own_interior<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    path: &mut Path,
+) -> Result<()> {
+    for depth in 0..path.depth {
+        if !pages.is_owned(path.steps[depth].page.id) {
+            copy(pages, tree, path, depth)?;
         }
-        let is_leaf = depth == path.depth;
-        if is_leaf {
-            // An overlay leaves the entry where it is: it is fetched while the rest is copied.
-            let leaf = open_leaf(pages, page)?;
-            key.inspect(|key| leaf.expect_entry(leaf.candidate(key)));
-        }
-        // Small trees are read again and again: their one leaf stays whole.
-        if is_leaf
-            && depth > 0
-            && let Some(id) = pages.lay_over(page, need)?
-        {
-            replace(pages, tree, path, depth, PageRef::unsealed(id));
-            continue;
-        }
-        let copy = PageRef::unsealed(pages.copy_page(page)?);
-        replace(pages, tree, path, depth, copy);
-        pages.retire(page, 1)?;
     }
     Ok(())
+}
+
+/// Puts an owned copy in the place of the page at `depth`. REQUIRES: the page above is owned.
+fn copy<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &mut Path, depth: usize) -> Result<()> {
+    let page = path.steps[depth].page;
+    let copy = PageRef::unsealed(pages.copy_page(page)?);
+    replace(pages, tree, path, depth, copy);
+    pages.retire(page, 1)
 }
 
 /// Makes the owned leaf at the end of an owned path whole. False when it is.

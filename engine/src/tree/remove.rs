@@ -59,7 +59,7 @@ fn shrink<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &Path) -> Result<()
 }
 
 /// Takes away roots that have a single child.
-fn lower_root<P: PagesMut>(pages: &mut P, tree: &mut Tree) -> Result<()> {
+pub(super) fn lower_root<P: PagesMut>(pages: &mut P, tree: &mut Tree) -> Result<()> {
     let (mut bytes, mut level) = open_root(pages, tree.root)?;
     while level > 0 && Interior::new(bytes).count() == 0 {
         let child = Interior::new(bytes).child(0);

@@ -36,6 +36,11 @@ impl Lent {
         (used, unused)
     }
 
+    /// What is not needed any more, for the space map.
+    pub(super) fn take_given_up(&mut self) -> Vec<Extent> {
+        std::mem::take(&mut self.given_up)
+    }
+
     /// Takes back what a checkpoint that was given up had got for its root.
     pub(crate) fn restore(&mut self, used: &[Spilled]) {
         self.committed.extend_from_slice(used);

@@ -7,6 +7,7 @@
 //! 3. A transaction that does not commit leaves no trace: not in the tree, the log or the arena.
 
 mod commit;
+mod compacting;
 mod dropped;
 mod lent;
 mod level;

@@ -29,7 +29,7 @@ use crate::tree::{Pages, PagesMut};
 /// So much is lent at a time for leaves: what is left of it makes the file longer than it need be.
 const LEND_BYTES: usize = 2 << 20;
 /// What is spilled is gathered into writes of this size.
-const WRITE_BYTES: usize = 1 << 20;
+pub(super) const WRITE_BYTES: usize = 1 << 20;
 
 impl TxnPages {
     /// The birth of a page that was spilled and is in no checkpoint yet.
@@ -202,7 +202,7 @@ impl TxnPages {
 }
 
 /// A write to lent pages that failed is as grave as a failed checkpoint.
-fn failed(store: &Store, error: std::io::Error) -> Error {
+pub(super) fn failed(store: &Store, error: std::io::Error) -> Error {
     let error = store.memory.failed_write("write", error);
     store.poison(&error);
     error

@@ -71,14 +71,20 @@ impl WriteTxn {
     pub(crate) fn begin(store: &Arc<Store>) -> Result<WriteTxn> {
         let piece_bytes = store.wal()?.piece_bytes();
         let mut txn = WriteTxn::begin_unlogged(store)?;
-        if txn.pages.writer.closed {
-            return Err(Error::from(ErrorKind::Closed { path: store.dir.clone() }));
-        }
+        txn.check_open()?;
         txn.id = txn.id.next();
         let memory = std::mem::take(&mut txn.pages.writer.record);
         txn.pages.spill.allow(store.options.spill_bytes);
         txn.record = Some(RecordWriter::new(memory, piece_bytes, txn.id, txn.time_ms));
         Ok(txn)
+    }
+
+    /// Refuses to change a database that was closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match self.pages.writer.closed {
+            true => Err(Error::from(ErrorKind::Closed { path: self.store().dir.clone() })),
+            false => Ok(()),
+        }
     }
 
     /// Begins a transaction that leaves the log and the transaction number alone.

@@ -16,6 +16,7 @@ const ENGINE: Layers = &[
     &["txn"],
     &["bucket"],
     &["checkpoint", "recovery", "check", "snapshot"],
+    &["compact"],
     &["db"],
     &["salvage"],
     &["lib"],

@@ -29,6 +29,7 @@ use super::interleave::{self, Interleaved};
 use super::ordering::Ordering;
 use super::random::Random;
 use super::reference::{Now, Tree};
+use super::settings::{compact_pages, spill_bytes, stopped_after};
 use super::shape::Shape;
 use super::unwind::Guarded;
 use super::writes::Writing;
@@ -85,11 +86,6 @@ pub(crate) struct CrashHistory {
     failing: (usize, &'static [OpKind]),
 }
 
-/// How much a transaction keeps in memory before it spills: everything, or next to nothing.
-pub(super) fn spill_bytes(seed: u64) -> usize {
-    [4 << 20, 0, 10 << 10][seed as usize % 3]
-}
-
 impl CrashHistory {
     pub(crate) fn new(seed: u64, images_per_event: u64) -> CrashHistory {
         let mut random = Random::new(seed);
@@ -109,7 +105,8 @@ impl CrashHistory {
             .page_bytes(shape.page_bytes)
             .wal_segment_bytes_max(random.pick(&[16 << 10, 16 << 10, 32 << 10]))
             .wal_piece_bytes(random.pick(&[300, 3000, 4 << 20, 4 << 20]))
-            .spill_bytes(spill_bytes(seed));
+            .spill_bytes(spill_bytes(seed))
+            .compact_pages(compact_pages(seed));
         if !interleaved {
             options = options
                 .checkpoint_log_bytes(random.pick(&[1 << 10, 6 << 10, 40 << 10]))
@@ -273,6 +270,14 @@ impl CrashHistory {
     /// Writes a checkpoint, perhaps with commits in the middle of it.
     fn checkpoint(&mut self, db: &Db, unread: bool) -> Result<()> {
         let tip = self.versions.len() as u64 - 1;
+        let steps = self.random.percent(30).then(|| 1 + self.random.below(12));
+        let act = || match steps {
+            Some(steps) => {
+                db.compact(&mut stopped_after(steps))?;
+                db.checkpoint()
+            }
+            None => db.checkpoint(),
+        };
         if self.interleaved {
             let stand_in = CrashHistory::new(0, 0);
             let during = Guarded::new(db.clone());
@@ -281,9 +286,9 @@ impl CrashHistory {
                     history.write(&during).expect("a commit in the middle of a checkpoint");
                 }
             };
-            interleave::during(self, stand_in, callback, || db.checkpoint())?;
+            interleave::during(self, stand_in, callback, act)?;
         } else {
-            db.checkpoint()?;
+            act()?;
             let memory_bytes = db.stats().memory_bytes;
             assert!(!unread || memory_bytes == 0, "{memory_bytes} bytes of memory are lost");
         }

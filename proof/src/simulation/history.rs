@@ -16,11 +16,11 @@ use bristlecone::io::sim::{START_MS, SimDisk};
 use bristlecone::{Commit, Db, Durability, Options, ReadTxn, Result, Snapshot};
 
 use super::compare::{Reads, assert_same, assert_sound};
-use super::crash::spill_bytes;
 use super::interleave::{self, Interleaved};
 use super::random::Random;
 use super::reads::Reading;
 use super::reference::{Now, Tree};
+use super::settings::{compact_pages, spill_bytes, stopped_after};
 use super::shape::Shape;
 use super::writes::Writing;
 
@@ -112,6 +112,7 @@ impl History {
             .wal_segment_bytes_max(random.pick(&[16 << 10, 64 << 10, 1 << 20]))
             .wal_piece_bytes(if big { 4 << 20 } else { random.pick(&[700, 5000, 4 << 20]) })
             .spill_bytes(spill_bytes(seed))
+            .compact_pages(compact_pages(seed))
             .checkpoint_interval(Duration::from_millis(random.pick(&[1, 20, 60_000])))
             .buffered_delay(Duration::from_millis(random.pick(&[0, 1, 10])))
             .map(real && random.percent(80))
@@ -422,6 +423,14 @@ impl History {
 
     fn checkpoint(&mut self, db: &Db, unread: bool) -> Result<()> {
         let tip = self.versions.back().expect("there is a tip").txn;
+        let steps = self.random.percent(25).then(|| 1 + self.random.below(40));
+        let act = || match steps {
+            Some(steps) => {
+                db.compact(&mut stopped_after(steps))?;
+                db.checkpoint()
+            }
+            None => db.checkpoint(),
+        };
         if self.interleaved {
             let during = db.clone();
             let callback = move |history: &mut History| {
@@ -430,9 +439,9 @@ impl History {
                     commit.expect("a commit in the middle of a checkpoint");
                 }
             };
-            interleave::during(self, History::new(0, false), callback, || db.checkpoint())?;
+            interleave::during(self, History::new(0, false), callback, act)?;
         } else {
-            db.checkpoint()?;
+            act()?;
         }
         if self.versions[0].txn < tip {
             self.published(tip);

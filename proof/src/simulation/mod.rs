@@ -12,6 +12,7 @@ mod reads;
 mod recover;
 pub mod reference;
 pub(crate) mod script;
+mod settings;
 mod shape;
 mod unwind;
 mod writes;

@@ -8,6 +8,7 @@
 //! 2. The exit code tells what kind of end it was; see `bristlecone --help`.
 
 mod buckets;
+mod compact;
 mod exit;
 mod import;
 mod input;
@@ -63,6 +64,8 @@ enum Command {
     Stats(inspect::StatsArguments),
     /// Verify every page of a database
     Check(inspect::CheckArguments),
+    /// Make the data file as short as its content
+    Compact(compact::Arguments),
     /// Show the inside of a database's files
     Dump(inspect::DumpArguments),
     /// Copy what is left of a damaged database into a new one
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Stats(arguments) => inspect::stats(&arguments),
         Command::Check(arguments) => inspect::check(&arguments),
+        Command::Compact(arguments) => compact::run(&arguments),
         Command::Dump(arguments) => inspect::dump(&arguments),
         Command::Salvage(arguments) => salvage::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),

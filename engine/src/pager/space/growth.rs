@@ -1,6 +1,6 @@
 //! A file that becomes longer: by whole extents, and never across a cluster's fixed pages.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::super::memory::PageMemory;
 use super::super::space_group::{Extent, Group, is_busy, set};
@@ -9,7 +9,7 @@ use super::SpaceMap;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The file grows by an eighth, but by no less and no more than so many pages, unless told.
-const GROWTH_PAGES: std::ops::RangeInclusive<u32> = 16..=2048;
+const GROWTH_PAGES: RangeInclusive<u32> = 16..=2048;
 
 impl SpaceMap {
     /// Makes the file longer, so that `count` adjoining pages are free at its end, and where it is
@@ -17,8 +17,7 @@ impl SpaceMap {
     /// `Full` and changes nothing where the disk, or the largest file there may be, has no room.
     pub(crate) fn make_room(&mut self, memory: &PageMemory, count: u32, more: u32) -> Result<()> {
         let present = self.file_pages;
-        let step = (present / 8).clamp(*GROWTH_PAGES.start(), *GROWTH_PAGES.end());
-        let step = step.min(more);
+        let step = self.growth_step().min(more);
         let too_long =
             |what: String| Err(Error::from(ErrorKind::Full { what: "data file", reason: what }));
         let Some(needed) = self.growth_for(count) else {
@@ -32,7 +31,13 @@ impl SpaceMap {
         }
         let bytes = u64::from(present + add) * memory.page_bytes() as u64;
         memory.file().allocate(bytes).map_err(|e| Error::io("allocate", memory.path(), e))?;
+        self.file_length = self.file_length.max(present + add);
         self.grow(memory, add)
+    }
+
+    /// How many pages more a file of this length gets at a time.
+    pub(super) fn growth_step(&self) -> u32 {
+        (self.file_pages / 8).clamp(*GROWTH_PAGES.start(), *GROWTH_PAGES.end())
     }
 
     /// Adds `count` free pages at the end of the file, the fixed pages of new groups apart.
@@ -125,19 +130,7 @@ impl SpaceMap {
         if (to..from).any(is_needed) {
             return;
         }
-        let kept = geometry.groups(to);
-        self.groups.retain(|&index, _| index < kept);
-        self.entries.truncate(kept as usize);
-        self.directories.truncate(kept.div_ceil(geometry.directory_groups()) as usize);
-        if let Some(last) = kept.checked_sub(1) {
-            let end = from.min(kept * group_pages);
-            self.entries[last as usize].free -= end - to;
-        }
-        self.file_pages = to;
-        (self.grown_from, self.scanned) = (None, 0);
-        self.extents.clear();
-        let bytes = u64::from(to) * memory.page_bytes() as u64;
-        // A longer file than the map knows does no harm.
-        let _stays_as_long = memory.file().set_len(bytes);
+        self.forget_tail(to);
+        self.cut_file(memory);
     }
 }

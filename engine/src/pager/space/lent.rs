@@ -22,6 +22,29 @@ impl SpaceMap {
                 self.cut(memory, want, exact)?.expect("invariant: the file has grown")
             }
         };
+        self.hold(lent);
+        Ok(lent)
+    }
+
+    /// The same, of pages below the ceiling only.
+    pub(crate) fn lend_below_ceiling(
+        &mut self,
+        memory: &PageMemory,
+        want: u32,
+    ) -> Result<Option<Extent>> {
+        let Some(lent) = self.cut(memory, want, true)? else { return Ok(None) };
+        // No extent has pages on both sides.
+        if lent.start >= self.ceiling {
+            // It is found again.
+            self.extents.clear();
+            self.scanned = 0;
+            return Ok(None);
+        }
+        self.hold(lent);
+        Ok(Some(lent))
+    }
+
+    fn hold(&mut self, lent: Extent) {
         self.for_each(lent, |group, bit| {
             assert!(!is_busy(group, bit), "a page is lent while in use");
             if !mutation::is(Mutation::LentNotHeld) {
@@ -29,7 +52,6 @@ impl SpaceMap {
             }
             0
         });
-        Ok(lent)
     }
 
     /// Takes lent pages back that no root reaches.
