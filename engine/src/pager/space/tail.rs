@@ -107,6 +107,8 @@ impl SpaceMap {
             return;
         }
         let bytes = u64::from(pages) * memory.page_bytes() as u64;
+        // Where damage leads there it is to be read again, which tells that it is not there.
+        memory.forget(pages, self.file_length.min(memory.file_pages_max()).saturating_sub(pages));
         // A longer file than the map knows does no harm.
         if memory.file().set_len(bytes).is_ok() {
             self.file_length = pages;
