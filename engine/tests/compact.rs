@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{CompactProgress, CompactReport, Db, ErrorKind, Options, Result};
@@ -203,6 +204,62 @@ fn a_free_end_goes_with_checkpoints_alone() -> Result<()> {
     assert!(short * 4 < long, "{long} bytes became {short}");
     assert_eq!(disk.read_file("/db/data").expect("a data file").len() as u64, short);
     assert_holds(&db, "kept", 0..100)?;
+    assert_sound(&db)
+}
+
+#[test]
+fn writers_and_readers_go_on_beside_it() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = Options::new().checkpoint_log_bytes(1 << 20).compact_pages(8);
+    let db = options.open(dir.path().join("db"))?;
+    put_all(&db, "pairs", 0..20_000)?;
+    delete(&db, "pairs", 10_000..20_000)?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        let write = |start: u32| -> Result<u32> {
+            let mut round = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let numbers = (start..start + 2000).filter(|number| number % 7 == round % 7);
+                delete(&db, "pairs", numbers.clone())?;
+                db.update(|txn| {
+                    let mut bucket = txn.bucket_mut("pairs")?;
+                    numbers.clone().try_for_each(|number| bucket.put(key(number), VALUE))
+                })?;
+                db.update(|txn| {
+                    txn.create_bucket_if_missing("large")?.put(key(start), [1; 90_000])
+                })?;
+                round += 1;
+            }
+            Ok(round)
+        };
+        let writers = [0, 5000].map(|start| scope.spawn(move || write(start)));
+        let reader = scope.spawn(|| -> Result<u32> {
+            let mut reads = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let view = db.begin_read()?;
+                let bucket = view.bucket("pairs")?;
+                let found: Vec<_> = bucket.iter()?.collect::<Result<_>>()?;
+                assert_eq!(found.len() as u64, bucket.len());
+                assert!(found.iter().all(|pair| pair.1 == VALUE));
+                reads += 1;
+            }
+            Ok(reads)
+        });
+        for _ in 0..5 {
+            assert!(compact(&db)?.is_finished);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let rounds: Vec<u32> =
+            writers.map(|it| it.join().expect("a writer")).into_iter().collect::<Result<_>>()?;
+        assert!(rounds.iter().all(|rounds| *rounds > 0));
+        assert!(reader.join().expect("a reader")? > 0);
+        Ok(())
+    })?;
+    assert_holds(&db, "pairs", 0..10_000)?;
+    // A large value may find no hole that is long enough, and would keep the file long.
+    db.update(|txn| txn.drop_bucket("large"))?;
+    let report = compact(&db)?;
+    assert!(report.file_bytes_after < 10_000 * 166 * 13 / 10, "{report:?}");
     assert_sound(&db)
 }
 
