@@ -95,7 +95,6 @@ pub(crate) fn run_for_file_space(store: &Arc<Store>) -> Result<()> {
 }
 
 /// What makes a checkpoint worth writing where nothing was changed.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Also {
     Nothing,
     /// What the log keeps for the older meta page.
@@ -200,7 +199,7 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
         }
     };
     let moved = copier.finish();
-    file.space.trim(&store.memory)?;
+    file.space.trim(&store.memory);
     if mutation::is(Mutation::TailCutEarly) {
         file.space.cut_file(&store.memory);
     }

@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! 1. The content of every bucket is the same before and after each step.
-//! 2. A step holds the writer's seat for a bounded number of pages, all of them read before.
+//! 2. A step holds the writer's seat for a bounded number of pages, which were read before.
 
 mod buckets;
 mod pass;
@@ -28,7 +28,10 @@ const DROPPED_PAGES_FREED: u32 = 256;
 /// The file is written to below a ceiling that leaves one page in so many free: checkpoints need
 /// some for what they write anew before they free what it replaces.
 const SLACK: u32 = 64;
-/// How often what is still beyond the ceiling is moved, as long as that makes the file shorter.
+/// A checkpoint writes what so many steps with all they may look at have changed.
+const MEMORY_STEPS: u64 = 16;
+/// How often what is still beyond the ceiling is moved: the first round makes room above it for
+/// runs that find no room below.
 const ROUNDS_MAX: u32 = 3;
 /// So many checkpoints give the free end of the file back: what one frees no meta page reaches two
 /// later, the next counts fewer pages, and so does the last.
@@ -79,19 +82,35 @@ pub(crate) fn compact(
     store.wal()?;
     let file_bytes_before = file_bytes(store);
     let mut written = 0;
-    let ended = work(store, compaction, progress, &mut written);
-    store.file_state.lock().space.prefer_below(None);
-    if ended.is_err() {
-        compaction.pass = None;
-    }
+    let ended = {
+        let _ends_with_this = Ceiling(store);
+        work(store, compaction, progress, &mut written)?
+    };
     Ok(CompactReport {
-        is_finished: ended?.is_continue(),
+        is_finished: ended.is_continue(),
         file_bytes_before,
         file_bytes_after: file_bytes(store),
         written_bytes: written * store.memory.page_bytes() as u64,
     })
 }
 
+/// Where the file is written to; dropping it ends that.
+struct Ceiling<'a>(&'a Store);
+
+impl Ceiling<'_> {
+    fn set(store: &Store, pass: &Pass) {
+        store.file_state.lock().space.prefer_below(Some(pass.ceiling));
+    }
+}
+
+impl Drop for Ceiling<'_> {
+    fn drop(&mut self) {
+        self.0.file_state.lock().space.prefer_below(None);
+    }
+}
+
+/// Breaks when it was told to, and then leaves its pass. An error leaves none: the next compaction
+/// begins anew, with what is done by now.
 fn work(
     store: &Arc<Store>,
     compaction: &mut Compaction,
@@ -99,33 +118,42 @@ fn work(
     written: &mut u64,
 ) -> Result<ControlFlow<()>> {
     let mut pass = match compaction.pass.take() {
-        Some(pass) => pass,
+        Some(mut pass) => {
+            // The content may have become more since, or less.
+            pass.aim(store);
+            pass
+        }
         None => {
             free_dropped(store)?;
-            Pass::to_fill(store)
+            Pass::new(store, 0)
         }
     };
     loop {
-        store.file_state.lock().space.prefer_below(Some(pass.ceiling));
-        while !pass.is_done() {
+        Ceiling::set(store, &pass);
+        let mut in_memory = 0;
+        while pass.advance() {
             let told = CompactProgress { file_bytes: file_bytes(store), ..pass.progress() };
             if progress(told).is_break() {
                 compaction.pass = Some(pass);
                 return Ok(ControlFlow::Break(()));
             }
-            *written += pass.step(store)?;
-            if store.arena_bytes() >= pass.memory_bytes() {
+            let before = pass.written;
+            pass.step(store)?;
+            let more = pass.written - before;
+            *written += more;
+            in_memory += more;
+            if in_memory >= MEMORY_STEPS * store.options.compact_pages as u64 {
                 checkpoint::run(store, false)?;
+                in_memory = 0;
             }
         }
-        let before = file_bytes(store);
         (0..CHECKPOINTS_TO_SHORTEN).try_for_each(|_| checkpoint::run_for_file_space(store))?;
         let is_long = file_pages(store) > pass.ceiling;
-        let goes_on = pass.round < ROUNDS_MAX && (is_long && file_bytes(store) < before);
+        let goes_on = pass.round < ROUNDS_MAX && is_long && pass.written > 0;
         if pass.round > 0 && !goes_on {
             return Ok(ControlFlow::Continue(()));
         }
-        pass = Pass::to_move(store, pass.round + 1);
+        pass = pass.next(store);
     }
 }
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::begin;
 use super::buckets::{is_entered, root_of};
 
-/// Moves a run that an entry of a bucket refers to below the ceiling, if it has room there; tells
-/// how many pages were written.
+/// Moves a run that an entry of a bucket refers to towards the start of the file, if it has room
+/// there; tells how many pages were written.
 pub(super) fn move_run(
     store: &Arc<Store>,
     bucket: &[&[u8]],

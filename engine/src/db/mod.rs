@@ -153,7 +153,7 @@ impl Db {
     /// until the database is closed: so the work can be spread over quiet times. What a reader
     /// holds at the end of the file goes with a checkpoint after it. A large value stays where it
     /// is when no free place before it is long enough. Must not be called by a thread that holds
-    /// a write transaction.
+    /// a write transaction, nor by `progress`.
     ///
     /// # Errors
     /// `Full` when the disk has no room for what is moved first; nothing is lost. `ReadOnly` and

@@ -54,7 +54,7 @@ pub(crate) struct SpaceMap {
     /// Free for the map, held because overlays in the newest tree are laid over them: until a
     /// transaction retires them.
     vacated: BTreeSet<u32>,
-    /// Free extents that were found since the last checkpoint began or ended, the longest last.
+    /// Free extents that were found since the last checkpoint began or ended, the best last.
     extents: Vec<Extent>,
     /// How long the file was before it grew for lent pages, if it did since the last checkpoint.
     grown_from: Option<u32>,
@@ -250,7 +250,7 @@ impl SpaceMap {
     }
 
     /// Takes up to `want` adjoining free pages, of the longest run there is below the ceiling, or
-    /// else above it; `None` when the file has to grow. `exact` asks for all of them or none.
+    /// else of the first above it; `None` when the file has to grow. `exact` asks for all of them or none.
     pub(crate) fn take(
         &mut self,
         memory: &PageMemory,
@@ -282,19 +282,24 @@ impl SpaceMap {
                 false => self.extents.len().checked_sub(1),
             };
             if let Some(index) = fits {
-                let extent = &mut self.extents[index];
-                let cut = Extent { start: extent.start, count: extent.count.min(want) };
-                extent.start += cut.count;
-                extent.count -= cut.count;
-                if extent.count == 0 {
-                    self.extents.remove(index);
-                }
-                return Ok(Some(cut));
+                return Ok(Some(self.cut_at(index, want)));
             }
             if !self.scan_next(memory)? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Cuts up to `want` pages off an extent.
+    fn cut_at(&mut self, index: usize, want: u32) -> Extent {
+        let extent = &mut self.extents[index];
+        let cut = Extent { start: extent.start, count: extent.count.min(want) };
+        extent.start += cut.count;
+        extent.count -= cut.count;
+        if extent.count == 0 {
+            self.extents.remove(index);
+        }
+        cut
     }
 
     /// Returns pages that were taken and not used.
@@ -324,11 +329,7 @@ impl SpaceMap {
             let before = self.extents.len();
             collect_free(group, start, end, &mut self.extents);
             self.join_at(start, before);
-            self.part_at_ceiling();
-            let ceiling = self.ceiling;
-            self.extents.sort_unstable_by_key(|extent| {
-                (extent.start < ceiling, extent.count, u32::MAX - extent.start)
-            });
+            self.order_extents();
             return Ok(true);
         }
         Ok(false)

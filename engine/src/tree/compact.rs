@@ -19,8 +19,8 @@ use crate::page::{
     Reference, Target, overflow, references,
 };
 
-/// Leaves are joined where that makes them fewer by one in so many.
-const WORTH_JOINING: usize = 10;
+/// Leaves are packed where that makes them fewer by one in so many.
+const WORTH_PACKING: usize = 10;
 
 /// What is wanted of the pages of a tree.
 #[derive(Clone, Copy, Debug)]
@@ -86,14 +86,20 @@ pub(crate) fn compact<P: PagesMut>(
     let mut window = Window { next: leaves.bound(pages, &path)?, ..Window::default() };
     let mut work = Work { pages, tree, path, leaves, wish };
     work.move_interior(&mut window)?;
-    work.join(&mut window)?;
-    let count = work.leaves.pages.len();
-    while window.leaves < count {
-        if window.written >= wish.pages_max || !work.move_leaf(window.leaves, &mut window)? {
+    work.pack(&mut window)?;
+    while window.leaves < work.leaves.pages.len() {
+        if window.leaves > 0 && window.written >= wish.pages_max {
             window.next = Some(work.first_key(window.leaves)?);
             break;
         }
+        work.move_leaf(window.leaves, &mut window)?;
         window.leaves += 1;
+    }
+    // What goes back would never end.
+    if let Some(next) = window.next.as_ref().filter(|next| next[..] <= *from) {
+        let (expected, found) =
+            (format!("a key above {}", from.escape_ascii()), next.escape_ascii());
+        return Err(pages.damaged(tree.root, &expected, found.to_string()));
     }
     if work.path.depth > 0 && window.written > 0 {
         lower_root(pages, tree)?;
@@ -101,14 +107,25 @@ pub(crate) fn compact<P: PagesMut>(
     Ok(window)
 }
 
-/// Has the leaves read and verified that [`compact`] will look at.
+/// Has the leaves read and verified that [`compact`] will look at, and the runs it will copy.
 pub(crate) fn touch<P: Pages>(pages: &P, root: PageRef, from: &[u8], wish: &Wish) -> Result<()> {
     if root.id.is_none() {
         return Ok(());
     }
     let path = descend(pages, root, from)?;
     let leaves = Leaves::of(pages, &path, wish.leaves_max)?;
-    leaves.pages.iter().try_for_each(|leaf| open_leaf(pages, *leaf).map(|_| ()))
+    for leaf in &leaves.pages {
+        open_leaf(pages, *leaf)?;
+        for reference in references(pages.page(*leaf)?) {
+            if let Target::Run { value_len } = reference.target
+                && wish.moves(reference.page)
+                && overflow::run_pages(value_len, pages.page_bytes()) <= wish.run_pages_max
+            {
+                pages.run(reference.page, value_len)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// True when the leaf where `key` belongs refers to a run.
@@ -163,17 +180,17 @@ impl Leaves {
 }
 
 /// The entries of some leaves, gathered into fewer.
-struct Joined {
+struct Packed {
     leaves: Vec<LeafBuilder>,
     /// All that the parent will have; the new leaves are not known yet.
     parent: InteriorBuilder,
 }
 
-impl Joined {
+impl Packed {
     /// `None` where it is not worth it, or the parent would have no room for the separators.
-    fn of<P: Pages>(pages: &P, path: &Path, old: &Leaves) -> Result<Option<Joined>> {
+    fn of<P: Pages>(pages: &P, path: &Path, old: &Leaves) -> Result<Option<Packed>> {
         let Some(above) = path.depth.checked_sub(1) else { return Ok(None) };
-        let most = old.pages.len() - 1 - old.pages.len() / WORTH_JOINING;
+        let most = old.pages.len() - 1 - old.pages.len() / WORTH_PACKING;
         let mut bytes = 0;
         for leaf in &old.pages {
             let leaf = open_leaf(pages, *leaf)?;
@@ -189,7 +206,7 @@ impl Joined {
         let page = Interior::new(pages.page(path.step(above).page)?);
         let parent = parent_of(&page, old, &leaves);
         let fits = parent.used_bytes(0..parent.count()) <= pages.page_bytes();
-        Ok(fits.then_some(Joined { leaves, parent }))
+        Ok(fits.then_some(Packed { leaves, parent }))
     }
 
     /// Writes them in the place of the old ones. REQUIRES: the pages above are owned.
@@ -284,27 +301,25 @@ impl<P: PagesMut> Work<'_, P> {
         Ok(())
     }
 
-    fn join(&mut self, window: &mut Window) -> Result<()> {
+    fn pack(&mut self, window: &mut Window) -> Result<()> {
         if !self.wish.full {
             return Ok(());
         }
-        let Some(joined) = Joined::of(self.pages, &self.path, &self.leaves)? else {
+        let Some(packed) = Packed::of(self.pages, &self.path, &self.leaves)? else {
             return Ok(());
         };
         own_interior(self.pages, self.tree, &mut self.path)?;
-        self.leaves.pages = joined.write(self.pages, &self.path, &self.leaves)?;
+        self.leaves.pages = packed.write(self.pages, &self.path, &self.leaves)?;
         window.written += (self.leaves.pages.len() + self.path.depth) as u64;
         Ok(())
     }
 
     /// Moves one leaf and the runs that it refers to, if that is wished, and notes its buckets.
-    /// False when runs are left for the next time.
-    fn move_leaf(&mut self, index: usize, window: &mut Window) -> Result<bool> {
+    fn move_leaf(&mut self, index: usize, window: &mut Window) -> Result<()> {
         let (page, page_bytes) = (self.leaves.pages[index], self.pages.page_bytes());
         let bytes = self.pages.page(page)?;
         let leaf = leaf_of(self.pages, bytes)?;
-        let (mut runs, mut is_done) = (Vec::new(), true);
-        let mut left = self.wish.pages_max.saturating_sub(window.written);
+        let mut runs = Vec::new();
         if leaf.may_have_references() {
             note_buckets(&leaf, &mut window.buckets);
             for reference in references(bytes) {
@@ -317,16 +332,13 @@ impl<P: PagesMut> Work<'_, P> {
                 if copy.is_none() && count > self.wish.run_pages_max {
                     let (page, leaf) = (reference.page, leaf.key(0).to_vec());
                     window.long_runs.push(LongRun { page, value_len, leaf });
-                } else if left == 0 {
-                    is_done = false;
                 } else {
-                    left = left.saturating_sub(count.into());
                     runs.push((reference, count, copy.map(|copied| copied.1)));
                 }
             }
         }
         if !self.wish.moves(page) && runs.is_empty() {
-            return Ok(is_done);
+            return Ok(());
         }
         let leaf = self.own_leaf(index)?;
         window.written += 1;
@@ -340,7 +352,7 @@ impl<P: PagesMut> Work<'_, P> {
             self.pages.retire(reference.page, count)?;
             window.written += u64::from(count);
         }
-        Ok(is_done)
+        Ok(())
     }
 
     /// Makes a leaf of the window an owned, whole one.

@@ -34,8 +34,8 @@ impl TxnPages {
 }
 
 impl Store {
-    /// Copies a run of the file to pages lent below the ceiling of the space map; `None` where that
-    /// has no room. REQUIRES: the caller is a reader, so that the run stays as it is.
+    /// Copies a run of the file to the first place before it that has room, which is lent; `None`
+    /// where there is none. REQUIRES: the caller is a reader, so that the run stays as it is.
     pub(crate) fn copy_run(
         self: &Arc<Store>,
         run: PageRef,
@@ -44,7 +44,7 @@ impl Store {
         let count = overflow::run_pages(value_len, self.memory.page_bytes());
         // Verified before it is copied.
         self.memory.run(run, value_len)?;
-        let Some(copy) = self.lend_below_ceiling(count)? else { return Ok(None) };
+        let Some(copy) = self.lend_before(run.id.index(), count)? else { return Ok(None) };
         self.memory.forget(copy.start, count);
         let bytes = self.memory.bytes(run.id, count);
         let mut offset = u64::from(copy.start) * self.memory.page_bytes() as u64;
@@ -55,13 +55,13 @@ impl Store {
         Ok(Some(copy))
     }
 
-    fn lend_below_ceiling(self: &Arc<Store>, count: u32) -> Result<Option<Extent>> {
+    fn lend_before(self: &Arc<Store>, page: u32, count: u32) -> Result<Option<Extent>> {
         let given_up = WriterGuard::take(self).lent.take_given_up();
         let mut file = self.file_state.lock();
         file.space.take_back(&given_up);
         self.check_poison()?;
         let erased = file.erase_torn_meta(&self.memory);
         erased.inspect_err(|error| self.poison(error))?;
-        file.space.lend_below_ceiling(&self.memory, count)
+        file.space.lend_before(&self.memory, page, count)
     }
 }

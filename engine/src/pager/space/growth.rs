@@ -83,6 +83,7 @@ impl SpaceMap {
         if self.scanned == geometry.groups(from) {
             self.scanned = geometry.groups(to);
             self.extents.extend(self.grown_extent(from, to));
+            self.order_extents();
         }
     }
 

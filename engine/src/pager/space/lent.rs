@@ -26,20 +26,20 @@ impl SpaceMap {
         Ok(lent)
     }
 
-    /// The same, of pages below the ceiling only.
-    pub(crate) fn lend_below_ceiling(
+    /// Lends adjoining pages at the first place before `page` that has so many.
+    pub(crate) fn lend_before(
         &mut self,
         memory: &PageMemory,
+        page: u32,
         want: u32,
     ) -> Result<Option<Extent>> {
-        let Some(lent) = self.cut(memory, want, true)? else { return Ok(None) };
-        // No extent has pages on both sides.
-        if lent.start >= self.ceiling {
-            // It is found again.
-            self.extents.clear();
-            self.scanned = 0;
+        while self.scan_next(memory)? {}
+        let fits = |extent: &Extent| extent.count >= want && extent.start + want <= page;
+        let fitting = self.extents.iter().enumerate().filter(|(_, extent)| fits(extent));
+        let Some((index, _)) = fitting.min_by_key(|(_, extent)| extent.start) else {
             return Ok(None);
-        }
+        };
+        let lent = self.cut_at(index, want);
         self.hold(lent);
         Ok(Some(lent))
     }

@@ -26,8 +26,9 @@ impl SpaceMap {
         self.ceiling != u32::MAX && self.scanned * self.geometry().group_pages() < below
     }
 
-    /// Parts the extents that have pages on both sides of the ceiling.
-    pub(super) fn part_at_ceiling(&mut self) {
+    /// Puts the best extent last: the longest below the ceiling, or else the first above it. None
+    /// has pages on both sides.
+    pub(super) fn order_extents(&mut self) {
         let ceiling = self.ceiling;
         let mut above = Vec::new();
         for extent in &mut self.extents {
@@ -38,19 +39,23 @@ impl SpaceMap {
             }
         }
         self.extents.append(&mut above);
+        self.extents.sort_unstable_by_key(|extent| match extent.start < ceiling {
+            true => (true, extent.count, u32::MAX - extent.start),
+            false => (false, u32::MAX - extent.start, 0),
+        });
     }
 
     /// Gives up the free pages at the end of the file: all of them under a ceiling, and else, if
     /// they are many, all but those of the next growth. A page that a meta page or a reader needs
     /// is not free.
-    pub(crate) fn trim(&mut self, memory: &PageMemory) -> Result<()> {
-        let end = self.used_end(memory)?;
+    pub(crate) fn trim(&mut self, memory: &PageMemory) {
+        // Where the map cannot be read, whoever needs that part of it tells.
+        let Ok(end) = self.used_end(memory) else { return };
         let kept = if self.ceiling == u32::MAX { self.growth_step() } else { 0 };
         let to = self.end_with(end, kept);
-        if to < self.file_pages && (self.file_pages - to >= kept) {
+        if to < self.file_pages && self.file_pages - to >= kept {
             self.forget_tail(to);
         }
-        Ok(())
     }
 
     /// The end of the last page that is in use.
