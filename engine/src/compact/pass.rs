@@ -14,8 +14,8 @@ use super::{CompactProgress, begin, ceiling, runs};
 /// How many passes there are at least: for the progress.
 const PASSES: u64 = 2;
 
-/// Runs of up to so many parts of the leaves of a step are moved within it. A leaf may refer to more
-/// than a hundred, and all of one leaf are moved at once.
+/// Runs of up to so many parts of the leaves of a step are moved within it. A leaf may refer to
+/// more than a hundred, and all of one leaf are moved at once.
 const RUN_PART: u32 = 16;
 
 /// A bucket that the pass is in.

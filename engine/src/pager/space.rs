@@ -250,7 +250,8 @@ impl SpaceMap {
     }
 
     /// Takes up to `want` adjoining free pages, of the longest run there is below the ceiling, or
-    /// else of the first above it; `None` when the file has to grow. `exact` asks for all of them or none.
+    /// else of the first above it; `None` when the file has to grow. `exact` asks for all of them
+    /// or none.
     pub(crate) fn take(
         &mut self,
         memory: &PageMemory,
