@@ -112,8 +112,9 @@ impl Options {
         self
     }
 
-    /// A checkpoint starts when the log has grown by so many bytes; 64 MiB by default. Bounds the
-    /// time to open after a crash.
+    /// A checkpoint starts when the log has grown by so many bytes; 64 MiB by default. It starts
+    /// sooner, after 4 MiB at least, when the log is four times as long as the pages that its
+    /// changes take. Bounds the time to open after a crash.
     #[must_use]
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Options {
         self.checkpoint_log_bytes = bytes;

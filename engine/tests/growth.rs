@@ -134,3 +134,30 @@ fn what_is_kept_for_deletes_is_there_before_a_checkpoint_takes_space() -> Result
     assert!(kept.expect("a segment is prepared") < taken.expect("the data file is written"));
     Ok(())
 }
+
+#[test]
+fn the_log_of_a_few_records_that_change_all_the_time_stays_short() -> Result<()> {
+    const ROUND_BYTES: u64 = 100 * 1000;
+    let disk = disk();
+    let db = Db::open_on(Arc::new(disk.clone()), "/db", Options::new())?;
+    db.update(|txn| txn.create_bucket("b").map(|_| ()))?;
+    let log_files = || -> u64 {
+        let all = disk.list_all();
+        all.iter().filter(|(path, _)| path.starts_with("/db/wal")).filter_map(|(_, len)| *len).sum()
+    };
+    let (mut log_max, mut files_max) = (0, 0);
+    for round in 0..300_u32 {
+        db.update(|txn| {
+            let mut bucket = txn.bucket_mut("b")?;
+            (0..100_u32).try_for_each(|key| {
+                bucket.put(key.to_be_bytes(), vec![round as u8; 1000]).map(|_| ())
+            })
+        })?;
+        log_max = log_max.max(db.stats().log_bytes);
+        files_max = files_max.max(log_files());
+    }
+    // Far below the 64 MiB that the options allow, of which 30 MB were written.
+    assert!(log_max > 4 * ROUND_BYTES && log_max < 6 << 20, "{log_max}");
+    assert!(files_max < 20 << 20, "{files_max}");
+    assert_sound(&db)
+}

@@ -20,6 +20,12 @@ use std::sync::Arc;
 
 /// Writers wait for a checkpoint when the log since the last is so many times its trigger.
 const LOG_FACTOR: u64 = 4;
+/// However little a checkpoint has to write, the log since the last is so many bytes first.
+const LOG_BYTES_MIN: u64 = 4 << 20;
+/// The log since the last checkpoint becomes so many times longer than the pages that wait for the
+/// next, where an overlay counts as half a page. A longer one comes again and again to the same
+/// pages, and whoever opens the database after a crash has to read all of it.
+const LOG_PER_PAGES: u64 = 4;
 /// A log of more segments than this is shortened when it is opened.
 const SEGMENTS_MAX: usize = 16;
 /// How often a waiting writer looks whether a failure stopped everything.
@@ -151,11 +157,17 @@ impl Drop for Keeper {
 /// block, so that small lone commits fill the log's files long before their records are as large as
 /// the trigger. Half as much again is what the spare segments hold: so none has to be made anew.
 fn wants_checkpoint(store: &Store) -> bool {
-    let trigger = store.options.checkpoint_log_bytes;
+    let trigger = log_trigger(store);
     store.gauges.log_is_full.load(Ordering::Relaxed)
         || store.log_bytes() >= trigger
         || store.log_frame_bytes() >= trigger.saturating_add(trigger / 2)
         || store.arena_bytes() >= store.options.checkpoint_memory_bytes
+}
+
+/// So many bytes of log are worth a checkpoint.
+fn log_trigger(store: &Store) -> u64 {
+    let worth = store.waiting_bytes().saturating_mul(LOG_PER_PAGES).max(LOG_BYTES_MIN);
+    worth.min(store.options.checkpoint_log_bytes)
 }
 
 /// True when writers have to wait.

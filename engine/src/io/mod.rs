@@ -25,7 +25,7 @@ pub(crate) use behind::WriteBehind;
 pub use map_failure::{MAP_FAILURE_EXIT_CODE, exit_on_map_failure};
 pub(crate) use real::RealHost;
 pub use region::Region;
-pub(crate) use region::{prefer_large_pages, prefetch_slice};
+pub(crate) use region::prefetch_slice;
 
 /// How to open a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

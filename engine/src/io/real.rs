@@ -95,7 +95,7 @@ impl Host for RealHost {
     }
 
     fn reserve(&self, bytes: usize) -> Result<Region> {
-        Region::anonymous(bytes, true)
+        Region::anonymous(bytes)
     }
 
     fn may_spawn(&self) -> bool {

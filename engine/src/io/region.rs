@@ -25,8 +25,6 @@ use std::io;
 use std::path::Path;
 use std::ptr::NonNull;
 
-use rustix::mm::{Advice, madvise};
-
 use super::map_failure::{self, Known};
 
 /// A long, fixed range of memory that holds pages.
@@ -78,19 +76,15 @@ impl Region {
         Region { base, len, backing: Backing::Heap(whole, layout) }
     }
 
-    /// Anonymous memory that costs nothing until it is written; with large pages, where the system
-    /// has some. Where it refuses that much address space, a half, a quarter and so on is tried.
-    pub(super) fn anonymous(len: usize, large_pages: bool) -> io::Result<Region> {
+    /// Anonymous memory that costs nothing until it is written. Where the system refuses that much
+    /// address space, a half, a quarter and so on is tried.
+    pub(super) fn anonymous(len: usize) -> io::Result<Region> {
         let mut len = len;
         loop {
             let mapped = memmap2::MmapOptions::new().len(len).no_reserve_swap().map_anon();
             match mapped {
                 Ok(map) => {
                     let map = memmap2::MmapRaw::from(map);
-                    if large_pages {
-                        // A first touch costs some 1.5 us for 4 KiB, and hardly more for 2 MiB.
-                        let _small_ones_do = map.advise(memmap2::Advice::HugePage);
-                    }
                     let base = NonNull::new(map.as_mut_ptr())
                         .expect("invariant: a mapping has an address");
                     return Ok(Region { base, len, backing: Backing::Anonymous(map) });
@@ -198,21 +192,6 @@ impl Region {
     }
 }
 
-/// Asks the system to use large pages for all memory of a long vector, used or not: a first touch
-/// of a page costs hardly more for 2 MiB than for 4 KiB. Changes nothing else.
-///
-/// Whole pages, what else lies in them included: an allocator's mapping of which only a part has
-/// other properties can no longer grow in place.
-pub(crate) fn prefer_large_pages(memory: &Vec<u8>) {
-    let before = memory.as_ptr().addr() % ALIGNMENT;
-    let start = memory.as_ptr().wrapping_sub(before).cast_mut();
-    let len = (before + memory.capacity()).next_multiple_of(ALIGNMENT);
-    if !cfg!(miri) {
-        // SAFETY: the advice changes neither the content of the pages nor their protection.
-        let _small = unsafe { madvise(start.cast(), len, Advice::LinuxHugepage) };
-    }
-}
-
 /// Asks the processor for the first cache lines of a slice, as far as it goes.
 #[inline]
 pub(crate) fn prefetch_slice(bytes: &[u8], lines: usize) {
@@ -260,7 +239,7 @@ mod tests {
     fn pages_written_are_read_back_and_released_to_zeros() {
         let mut regions = vec![Region::heap(1 << 16)];
         if !cfg!(miri) {
-            regions.push(Region::anonymous(1 << 30, true).unwrap());
+            regions.push(Region::anonymous(1 << 30).unwrap());
         }
         for region in regions {
             region.bytes_mut(4096, 4096).fill(7);

@@ -29,7 +29,7 @@ const OPENING_LINES: usize = 5;
 
 /// Cache lines at the end of an overlay, where its own entries and the reference to its base are.
 const OVERLAY_END_LINES: usize = 16;
-/// Memory that is asked for in one step: a large page.
+/// Memory that is asked for in one step.
 const POPULATE_BYTES: usize = 2 << 20;
 
 /// All pages of one open database.

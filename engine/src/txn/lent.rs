@@ -20,6 +20,8 @@ pub(crate) struct Lent {
     pub(super) room: Option<Extent>,
     /// Written by transactions that committed; in no checkpoint yet.
     committed: Vec<Spilled>,
+    /// How many pages these are.
+    committed_pages: u64,
     /// Not needed any more.
     pub(super) given_up: Vec<Extent>,
 }
@@ -31,6 +33,7 @@ impl Lent {
             .into_iter()
             .partition::<Vec<_>, _>(|spilled| spilled.born <= epoch);
         self.committed = later;
+        self.committed_pages -= pages(&used);
         let mut unused = std::mem::take(&mut self.given_up);
         unused.extend(self.room.take());
         (used, unused)
@@ -44,6 +47,12 @@ impl Lent {
     /// Takes back what a checkpoint that was given up had got for its root.
     pub(crate) fn restore(&mut self, used: &[Spilled]) {
         self.committed.extend_from_slice(used);
+        self.committed_pages += pages(used);
+    }
+
+    /// Pages that transactions spilled, in no checkpoint yet.
+    pub(super) fn committed_pages(&self) -> u64 {
+        self.committed_pages
     }
 
     /// The birth of a page that a transaction spilled, in no checkpoint yet.
@@ -84,7 +93,11 @@ impl Spill {
     pub(super) fn end(&mut self, lent: &mut Lent, committed: Option<Epoch>) {
         let used = self.used.drain(..);
         match committed {
-            Some(born) => lent.committed.extend(used.map(|extent| Spilled { extent, born })),
+            Some(born) => {
+                let before = lent.committed.len();
+                lent.committed.extend(used.map(|extent| Spilled { extent, born }));
+                lent.committed_pages += pages(&lent.committed[before..]);
+            }
             None => {
                 lent.given_up.extend(used);
                 lent.given_up.extend(lent.room.take());
@@ -110,6 +123,10 @@ impl Spill {
             _ => self.used.push(Extent { start: page, count: 1 }),
         }
     }
+}
+
+fn pages(spilled: &[Spilled]) -> u64 {
+    spilled.iter().map(|spilled| u64::from(spilled.extent.count)).sum()
 }
 
 /// True for a page of the extent.

@@ -21,7 +21,6 @@
 
 use crate::error::Result;
 use crate::ids::TxnId;
-use crate::io::prefer_large_pages;
 use crate::limits::COUNTER_MAX;
 use crate::wal::LongRecord;
 
@@ -144,12 +143,8 @@ impl RecordWriter {
             self.write_pieces(head, log)?;
             return self.write_pieces(content, log);
         }
-        let capacity = self.bytes.capacity();
         self.bytes.extend_from_slice(head);
         self.bytes.extend_from_slice(content);
-        if self.bytes.capacity() > capacity.max(MEMORY_KEPT) {
-            prefer_large_pages(&self.bytes);
-        }
         Ok(())
     }
 

@@ -95,6 +95,7 @@ impl DerefMut for WriterGuard {
 impl Drop for WriterGuard {
     fn drop(&mut self) {
         self.store.gauges.arena_units.store(self.arena.used(), Ordering::Relaxed);
+        self.store.gauges.spilled_pages.store(self.lent.committed_pages(), Ordering::Relaxed);
         let (fresh, gauges) = (self.arena.fresh(), &self.store.gauges);
         // What was given back is not wanted again before it is used.
         if fresh > gauges.arena_fresh.load(Ordering::Relaxed) {
@@ -178,7 +179,9 @@ pub(crate) struct Signals {
 pub(crate) struct Gauges {
     /// Units of the arena in use when the writer's seat was last left.
     pub(crate) arena_units: AtomicU32,
-    /// Its first unit that was never used, or was given back, then.
+    /// Pages of the data file that transactions spilled, in no checkpoint yet, then.
+    pub(crate) spilled_pages: AtomicU64,
+    /// The first unit of the arena that was never used, or was given back, then.
     pub(crate) arena_fresh: AtomicU32,
     /// Units up to here have memory, whether they were used or not.
     pub(crate) arena_backed: AtomicU32,
@@ -317,9 +320,8 @@ impl Store {
         }
     }
 
-    /// The units of the arena that will soon be used and have perhaps no memory yet. A first touch
-    /// takes the system some 100 us for 2 MiB, and on a virtual machine of which the host has taken
-    /// back what was free some 5 ms.
+    /// The units of the arena that will soon be used and have perhaps no memory yet: the system
+    /// needs a microsecond or two for the first touch of each 4 KiB.
     fn wants_memory(&self) -> Option<Wanted> {
         let gauges = &self.gauges;
         let (fresh, backed) = (
@@ -353,6 +355,12 @@ impl Store {
     pub(crate) fn arena_bytes(&self) -> u64 {
         let units = self.gauges.arena_units.load(Ordering::Relaxed);
         u64::from(units) * self.memory.unit_bytes() as u64
+    }
+
+    /// Bytes of pages, in memory or spilled, that make a checkpoint worth its cost.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        let spilled = self.gauges.spilled_pages.load(Ordering::Relaxed);
+        self.arena_bytes() + spilled * self.memory.page_bytes() as u64
     }
 
     /// Bytes of records that no checkpoint has yet.

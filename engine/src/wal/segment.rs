@@ -201,7 +201,14 @@ impl Segments {
             Size::Growing if !is_filled_for(needed) => least,
             // From the first size on in each session, whatever there is: one that is killed soon
             // leaves no more behind than it needed.
-            Size::Growing => self.filled_max.saturating_mul(2).max(least),
+            // Twice as long only when more was written since segments were last recycled: where
+            // checkpoints follow each other soon, long ones would be mostly empty.
+            Size::Growing => {
+                let written = self.written.frame_bytes - self.frame_bytes_recycled;
+                let doubled = self.filled_max.saturating_mul(2);
+                let longest = if doubled <= written { doubled } else { self.filled_max };
+                longest.max(least)
+            }
             Size::Smallest => least,
         };
         // In whole blocks and within the limits, whatever the options say.

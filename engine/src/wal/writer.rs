@@ -659,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_double_up_to_the_limit_and_small_ones_are_removed() {
+    fn segments_double_with_what_is_written_and_small_ones_are_removed() {
         if cfg!(miri) {
             return;
         }
@@ -669,17 +669,37 @@ mod tests {
             files(disk).iter().map(|path| disk.read_file(path).unwrap().len() as u64).collect()
         };
         assert_eq!(sizes(&disk), [WAL_SEGMENT_BYTES_FIRST]);
-        for _ in 0..90 {
+        for _ in 0..110 {
             commit(&wal, &[1; 40_000]);
         }
         let first = WAL_SEGMENT_BYTES_FIRST;
         let grown = sizes(&disk);
-        assert!(grown.starts_with(&[first, 2 * first, 4 * first, 4 * first]), "{grown:?}");
+        let expected = [1, 1, 1, 2, 4].map(|times| times * first);
+        assert!(grown.starts_with(&expected), "{grown:?}");
+        assert!(grown[5..].iter().all(|bytes| *bytes == 4 * first), "the limit: {grown:?}");
         wal.recycle(wal.end()).unwrap();
         let stats = wal.stats();
         assert_eq!((stats.segments, stats.spares), (1, 2));
         assert_eq!(sizes(&disk), [4 * first; 3]);
         assert_eq!(stats.file_bytes, 12 * first);
+    }
+
+    #[test]
+    fn segments_stay_short_where_they_are_recycled_soon() {
+        if cfg!(miri) {
+            return;
+        }
+        let disk = SimDisk::new(5);
+        let wal = create_with(&disk, WalOptions { segment_bytes_max: 32 << 20, ..SMALL });
+        for commits in 0..400 {
+            commit(&wal, &[1; 40_000]);
+            if commits % 20 == 19 {
+                wal.recycle(wal.end()).unwrap();
+            }
+        }
+        let WalStats { file_bytes, frame_bytes, .. } = wal.stats();
+        assert!(frame_bytes > 16_000_000, "{frame_bytes}");
+        assert!(file_bytes <= 8 * WAL_SEGMENT_BYTES_FIRST, "{file_bytes}");
     }
 
     #[test]

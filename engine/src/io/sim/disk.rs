@@ -294,7 +294,7 @@ impl Host for SimDisk {
         // Little of it is touched, and an allocator may zero all of it.
         match cfg!(miri) {
             true => Ok(Region::heap(bytes.min(bytes_max))),
-            false => Region::anonymous(bytes.min(bytes_max), false),
+            false => Region::anonymous(bytes.min(bytes_max)),
         }
     }
 
