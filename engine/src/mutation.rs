@@ -82,12 +82,14 @@ pub enum Mutation {
     ClockNotReplayed,
     /// A recovery leaves sequences where the checkpoint had them.
     SequenceNotReplayed,
+    /// Of the changes to one key that are replayed together the first one counts.
+    FirstChangeReplayed,
 }
 
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 33] = [
+    pub const ALL: [Mutation; 34] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -121,6 +123,7 @@ impl Mutation {
         Mutation::CacheBelieved,
         Mutation::ClockNotReplayed,
         Mutation::SequenceNotReplayed,
+        Mutation::FirstChangeReplayed,
     ];
 }
 

@@ -21,6 +21,7 @@ pub struct Options {
     pub(crate) threads: bool,
     pub(crate) memory_bytes_max: u64,
     pub(crate) checkpoint_log_bytes: u64,
+    pub(crate) checkpoint_log_bytes_min: u64,
     pub(crate) checkpoint_memory_bytes: u64,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) buffered_delay: Duration,
@@ -28,6 +29,7 @@ pub struct Options {
     pub(crate) wal_piece_bytes: usize,
     pub(crate) spill_bytes: usize,
     pub(crate) compact_pages: usize,
+    pub(crate) replay_bytes: usize,
     pub(crate) map_bytes: usize,
     pub(crate) arena_bytes: usize,
 }
@@ -42,6 +44,7 @@ impl Default for Options {
             threads: true,
             memory_bytes_max: 1 << 30,
             checkpoint_log_bytes: 64 << 20,
+            checkpoint_log_bytes_min: 4 << 20,
             checkpoint_memory_bytes: 512 << 20,
             checkpoint_interval: Duration::from_secs(60),
             buffered_delay: Duration::from_millis(10),
@@ -49,6 +52,7 @@ impl Default for Options {
             wal_piece_bytes: WAL_PIECE_BYTES_MAX,
             spill_bytes: 4 << 20,
             compact_pages: 128,
+            replay_bytes: 8 << 20,
             map_bytes: MAP_BYTES_RESERVED,
             arena_bytes: ARENA_BYTES_RESERVED,
         }
@@ -112,12 +116,20 @@ impl Options {
         self
     }
 
-    /// A checkpoint starts when the log has grown by so many bytes; 64 MiB by default. It starts
-    /// sooner, after 4 MiB at least, when the log is four times as long as the pages that its
-    /// changes take. Bounds the time to open after a crash.
+    /// A checkpoint starts when the log has grown by so many bytes; 64 MiB by default. Bounds the
+    /// time to open after a crash.
     #[must_use]
     pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Options {
         self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// From so many bytes of log on a checkpoint starts also when the log is four times as long as
+    /// the pages that its changes take; 4 MiB by default. So it stays short where the same records
+    /// change all the time.
+    #[must_use]
+    pub fn checkpoint_log_bytes_min(mut self, bytes: u64) -> Options {
+        self.checkpoint_log_bytes_min = bytes;
         self
     }
 
@@ -174,6 +186,15 @@ impl Options {
     #[must_use]
     pub fn compact_pages(mut self, pages: usize) -> Options {
         self.compact_pages = pages;
+        self
+    }
+
+    /// How many bytes of log records are collected before what they change is made. For
+    /// simulations, whose logs are short.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replay_bytes(mut self, bytes: usize) -> Options {
+        self.replay_bytes = bytes;
         self
     }
 

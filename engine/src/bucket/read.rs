@@ -157,6 +157,11 @@ impl<'txn> Bucket<'txn> {
         }
     }
 
+    /// Has the page where `key` belongs read and verified.
+    pub(crate) fn touch(&self, key: &[u8]) -> Result<()> {
+        tree::touch_leaf(self.view.pages(), self.root, key)
+    }
+
     #[inline]
     pub(super) fn view(&self) -> View<'txn> {
         self.view

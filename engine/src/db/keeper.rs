@@ -20,8 +20,6 @@ use std::sync::Arc;
 
 /// Writers wait for a checkpoint when the log since the last is so many times its trigger.
 const LOG_FACTOR: u64 = 4;
-/// However little a checkpoint has to write, the log since the last is so many bytes first.
-const LOG_BYTES_MIN: u64 = 4 << 20;
 /// The log since the last checkpoint becomes so many times longer than the pages that wait for the
 /// next, where an overlay counts as half a page. A longer one comes again and again to the same
 /// pages, and whoever opens the database after a crash has to read all of it.
@@ -166,8 +164,8 @@ fn wants_checkpoint(store: &Store) -> bool {
 
 /// So many bytes of log are worth a checkpoint.
 fn log_trigger(store: &Store) -> u64 {
-    let worth = store.waiting_bytes().saturating_mul(LOG_PER_PAGES).max(LOG_BYTES_MIN);
-    worth.min(store.options.checkpoint_log_bytes)
+    let worth = store.waiting_bytes().saturating_mul(LOG_PER_PAGES);
+    worth.max(store.options.checkpoint_log_bytes_min).min(store.options.checkpoint_log_bytes)
 }
 
 /// True when writers have to wait.

@@ -11,15 +11,14 @@
 //!    are synced and the system's cache of them is dropped.
 //! 3. Opening twice gives the same content; opening that is cut short harms nothing.
 
+mod apply;
+mod changes;
 mod replay;
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::Thread;
-use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Epoch;
@@ -42,8 +41,6 @@ pub(crate) const DATA: &str = "data";
 const DATA_NEW: &str = "data.new";
 /// The directory of the log.
 pub(crate) const LOG: &str = "wal";
-/// How often it is looked whether memory is wanted.
-const LOOK_AGAIN: Duration = Duration::from_micros(200);
 /// The lock file.
 pub(crate) const LOCK: &str = "lock";
 
@@ -75,46 +72,8 @@ pub(crate) fn open(host: Arc<dyn Host>, dir: &Path, options: Options) -> Result<
     let (newest, other) = read_metas(&*file, &path)?;
     check_shape(&*file, &path, &newest, &options)?;
     let store = assemble(host, dir, file, &newest, other.as_ref(), options, lock)?;
-    match newest.clean {
-        true => replay_log(&store, &newest)?,
-        false => beside_memory(&store, || replay_log(&store, &newest))?,
-    }
+    replay_log(&store, &newest)?;
     Ok(store)
-}
-
-/// Does something while a thread, if there may be one, finds memory for the arena: a long log
-/// changes much, and a first touch of memory can take as long as all the rest.
-fn beside_memory<T>(store: &Store, work: impl FnOnce() -> T) -> T {
-    if !store.options.threads {
-        return work();
-    }
-    let is_done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let help = || {
-            while !is_done.load(Ordering::Acquire) {
-                store.find_memory();
-                std::thread::park_timeout(LOOK_AGAIN);
-            }
-        };
-        let helper = std::thread::Builder::new().name("bristlecone-ahead".to_owned());
-        // Without it the work takes longer, and is the same.
-        let helper = helper.spawn_scoped(scope, help).ok();
-        let _end = EndOf { is_done: &is_done, thread: helper.as_ref().map(|it| it.thread()) };
-        work()
-    })
-}
-
-/// Ends a helper when it is dropped, also while a panic unwinds.
-struct EndOf<'a> {
-    is_done: &'a AtomicBool,
-    thread: Option<&'a Thread>,
-}
-
-impl Drop for EndOf<'_> {
-    fn drop(&mut self) {
-        self.is_done.store(true, Ordering::Release);
-        self.thread.into_iter().for_each(Thread::unpark);
-    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -335,7 +294,7 @@ fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
     let Meta { database_id, log: from, clean, .. } = *newest;
     let range = ReplayRange { keep: store.file_state.lock().older_log, from, clean };
     if store.options.read_only {
-        let mut apply = |position: Position, record: &[u8]| replay.apply(position, record);
+        let mut apply = |position: Position, record: &[u8]| replay.take(position, record);
         Wal::read_only(&*store.host, &log, database_id, range, &mut apply)?;
         return replay.finish();
     }
@@ -345,7 +304,7 @@ fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
         database_id,
         range,
         wal_options(&store.options),
-        &mut |position, record| replay.apply(position, record),
+        &mut |position, record| replay.take(position, record),
     )?;
     replay.finish()?;
     store.wal.set(wal).expect("invariant: set once, here");

@@ -36,6 +36,14 @@ pub(crate) fn get_from<'a, P: Pages>(
     Ok(leaf_for(pages, root, key)?.find(key))
 }
 
+/// Has the leaf where `key` belongs read and verified.
+pub(crate) fn touch_leaf<P: Pages>(pages: &P, root: Root<'_>, key: &[u8]) -> Result<()> {
+    match root {
+        Root::Empty | Root::Image(_) => Ok(()),
+        Root::Page(page) => leaf_for(pages, open_root(pages, page)?, key).map(|_| ()),
+    }
+}
+
 /// Appends to `out`, for each key in turn, the entry with this key.
 pub(crate) fn get_many<'a, P: Pages, K: AsRef<[u8]>>(
     pages: &'a P,
@@ -59,8 +67,9 @@ pub(crate) fn get_many<'a, P: Pages, K: AsRef<[u8]>>(
     Ok(())
 }
 
-/// Says that the leaves where these keys belong, `GET_MANY_WIDTH` at most, will soon be read: their
-/// cache misses overlap, where one key after the other would wait for its own.
+/// Says that the leaves where these keys belong, `GET_MANY_WIDTH` at most, will soon be read, and in
+/// them their entries: the cache misses overlap, where one key after the other would wait for its
+/// own.
 pub(crate) fn expect_leaves<'k, P: Pages>(
     pages: &P,
     root: PageRef,
@@ -75,11 +84,13 @@ pub(crate) fn expect_leaves<'k, P: Pages>(
             *child = interior.child(interior.search(key));
             pages.expect(*child);
         }
-        if level > 0 {
-            for (bytes, child) in at.iter_mut().zip(children).take_while(|at| !at.1.id.is_none()) {
-                *bytes = open(pages, child, level)?;
-            }
+        for (bytes, child) in at.iter_mut().zip(children).take_while(|at| !at.1.id.is_none()) {
+            *bytes = open(pages, child, level)?;
         }
+    }
+    for (key, bytes) in keys.zip(at) {
+        let leaf = leaf_of(pages, bytes)?;
+        leaf.expect_entry(leaf.candidate(key));
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(crate) use audit::{Seen, audit};
 pub(crate) use bulk::BulkBuilder;
 pub(crate) use compact::{LongRun, Window, Wish, compact, refers_to, touch};
 pub(crate) use cursor::Cursor;
-pub(crate) use get::{expect_leaves, get, get_from, get_many};
+pub(crate) use get::{expect_leaves, get, get_from, get_many, touch_leaf};
 pub(crate) use insert::insert;
 pub(crate) use pages::{Pages, PagesMut, Replaced, ReplacedPayload, Root, Tree, leaf_of};
 pub(crate) use path::{Opened, open_root};

@@ -338,12 +338,10 @@ impl WriteTxn {
         }
     }
 
-    /// Has the leaves fetched that the next operations, `GET_MANY_WIDTH` at most, will change.
-    pub(crate) fn expect(&self, operations: &[Operation<'_>]) {
+    /// Has the leaves fetched where keys belong, `GET_MANY_WIDTH` at most, that will soon change.
+    pub(crate) fn expect<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
         let root = self.level().tree.root;
-        // What follows one without a key may be in another bucket.
-        let keys = operations.iter().map_while(Operation::key);
-        if !root.id.is_none() && keys.clone().next().is_some() {
+        if !root.id.is_none() {
             // A hint: whoever needs a damaged page will tell of it.
             let _told_later = tree::expect_leaves(&self.pages, root, keys);
         }

@@ -52,6 +52,7 @@ pub(crate) enum Operation<'a> {
 
 impl<'a> Operation<'a> {
     /// The key of a value that is written or removed.
+    #[inline]
     pub(crate) fn key(&self) -> Option<&'a [u8]> {
         match *self {
             Operation::Put { key, .. } | Operation::Delete { key } => Some(key),

@@ -19,8 +19,6 @@ use super::lent::Spill;
 use super::seat::Lists;
 use super::store::{Store, WriterGuard};
 
-/// How much the arena grows until it is told.
-const GROWTH_BYTES: usize = 1 << 20;
 /// Lists of more pages than this are not kept for the next transaction.
 const LIST_KEPT: usize = 4096;
 
@@ -108,8 +106,8 @@ impl TxnPages {
         self.lists.allocated.push((index, count));
         // A large transaction grows the arena by itself.
         if index >= self.expected {
-            self.expected = index + self.memory().units(GROWTH_BYTES);
             self.writer.store().expect_growth(index);
+            self.expected = self.writer.store().find_memory_now(index);
         }
         Ok(index)
     }

@@ -29,7 +29,7 @@ use super::interleave::{self, Interleaved};
 use super::ordering::Ordering;
 use super::random::Random;
 use super::reference::{Now, Tree};
-use super::settings::{compact_pages, spill_bytes, stopped_after};
+use super::settings::{compact_pages, log_bytes_min, replay_bytes, spill_bytes, stopped_after};
 use super::shape::Shape;
 use super::unwind::Guarded;
 use super::writes::Writing;
@@ -106,10 +106,12 @@ impl CrashHistory {
             .wal_segment_bytes_max(random.pick(&[16 << 10, 16 << 10, 32 << 10]))
             .wal_piece_bytes(random.pick(&[300, 3000, 4 << 20, 4 << 20]))
             .spill_bytes(spill_bytes(seed))
-            .compact_pages(compact_pages(seed));
+            .compact_pages(compact_pages(seed))
+            .replay_bytes(replay_bytes(seed));
         if !interleaved {
             options = options
                 .checkpoint_log_bytes(random.pick(&[1 << 10, 6 << 10, 40 << 10]))
+                .checkpoint_log_bytes_min(log_bytes_min(seed))
                 .checkpoint_memory_bytes(random.pick(&[40 << 10, 400 << 10]));
         }
         let disk = SimDisk::new(seed);

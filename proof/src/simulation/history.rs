@@ -20,7 +20,7 @@ use super::interleave::{self, Interleaved};
 use super::random::Random;
 use super::reads::Reading;
 use super::reference::{Now, Tree};
-use super::settings::{compact_pages, spill_bytes, stopped_after};
+use super::settings::{compact_pages, log_bytes_min, replay_bytes, spill_bytes, stopped_after};
 use super::shape::Shape;
 use super::writes::Writing;
 
@@ -113,12 +113,17 @@ impl History {
             .wal_piece_bytes(if big { 4 << 20 } else { random.pick(&[700, 5000, 4 << 20]) })
             .spill_bytes(spill_bytes(seed))
             .compact_pages(compact_pages(seed))
+            .replay_bytes(replay_bytes(seed))
+            .checkpoint_log_bytes_min(log_bytes_min(seed))
             .checkpoint_interval(Duration::from_millis(random.pick(&[1, 20, 60_000])))
             .buffered_delay(Duration::from_millis(random.pick(&[0, 1, 10])))
             .map(real && random.percent(80))
             .threads(real && random.percent(80));
         let options = match interleaved {
-            true => options.checkpoint_log_bytes(1 << 40).checkpoint_memory_bytes(1 << 40),
+            true => options
+                .checkpoint_log_bytes(1 << 40)
+                .checkpoint_log_bytes_min(1 << 40)
+                .checkpoint_memory_bytes(1 << 40),
             false => options,
         };
         let place = if real {

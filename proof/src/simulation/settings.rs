@@ -14,6 +14,17 @@ pub(super) fn compact_pages(seed: u64) -> usize {
     [2, 9, 128][seed as usize / 3 % 3]
 }
 
+/// How much of the log a recovery collects before it makes changes: all of it, nothing but what one
+/// record says, or a few records.
+pub(super) fn replay_bytes(seed: u64) -> usize {
+    [8 << 20, 0, 600][seed as usize / 9 % 3]
+}
+
+/// From how much log on a checkpoint may come because little else waits for it.
+pub(super) fn log_bytes_min(seed: u64) -> u64 {
+    [4 << 20, 1 << 10][seed as usize / 27 % 2]
+}
+
 /// Lets a compaction take so many steps.
 pub(super) fn stopped_after(steps: usize) -> impl FnMut(CompactProgress) -> ControlFlow<()> {
     let mut left = steps;
