@@ -67,8 +67,8 @@ pub(crate) fn get_many<'a, P: Pages, K: AsRef<[u8]>>(
     Ok(())
 }
 
-/// Says that the leaves where these keys belong, `GET_MANY_WIDTH` at most, will soon be read, and in
-/// them their entries: the cache misses overlap, where one key after the other would wait for its
+/// Says that the leaves where these keys belong, `GET_MANY_WIDTH` at most, will soon be read, and
+/// their entries there: the cache misses overlap, where one key after the other would wait for its
 /// own.
 pub(crate) fn expect_leaves<'k, P: Pages>(
     pages: &P,
