@@ -1,7 +1,9 @@
 //! What a user does with buckets: create, nest, read, write, walk, drop, reopen.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
+use bristlecone::io::sim::SimDisk;
 use bristlecone::{Db, ErrorKind, Options, Result};
 
 fn open() -> (tempfile::TempDir, Db) {
@@ -419,6 +421,34 @@ fn a_bucket_opened_again_and_not_written_keeps_its_page() -> Result<()> {
             assert_eq!(bucket.iter()?.count(), 40, "{name}");
             assert_eq!(bucket.get(key(7))?, Some(&[byte; 100][..]));
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn many_changes_that_meet_damage_cannot_be_committed() -> Result<()> {
+    let disk = SimDisk::new(1);
+    let open = || Db::open_on(Arc::new(disk.clone()), "/db", Options::new().page_bytes(4096));
+    let pairs = |value: u8| -> Vec<_> {
+        (0..4000_u32).map(|number| (number.to_be_bytes(), [value; 100])).collect()
+    };
+    let db = open()?;
+    db.update(|txn| txn.create_bucket("b")?.put_many(&pairs(1)))?;
+    db.close()?;
+    let pages = disk.read_file("/db/data").expect("a data file").len() as u64 / 4096;
+    (pages / 2..pages * 3 / 4).for_each(|page| {
+        disk.corrupt("/db/data", page * 4096 + 2000, 0x10).expect("a page");
+    });
+    let db = open()?;
+    let mut txn = db.begin_write()?;
+    assert!(txn.bucket_mut("b")?.put_many(&pairs(2)).is_err());
+    assert!(txn.commit().is_err());
+    let mut txn = db.begin_write()?;
+    let keys: Vec<_> = pairs(1).into_iter().map(|pair| pair.0).collect();
+    assert!(txn.bucket_mut("b")?.delete_many(&keys).is_err());
+    assert!(txn.commit().is_err());
+    db.view(|txn| {
+        assert_eq!(txn.bucket("b")?.get(0_u32.to_be_bytes())?, Some(&[1; 100][..]));
         Ok(())
     })
 }

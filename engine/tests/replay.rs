@@ -86,16 +86,15 @@ fn assert_content(db: &Db, content: &Content) -> Result<()> {
 }
 
 /// A copy of a database that is open: what a process that is killed leaves.
-fn killed(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    std::fs::create_dir(copy.path().join("wal")).unwrap();
-    for name in std::fs::read_dir(dir.join("wal")).unwrap() {
-        let from = name.unwrap().path();
-        let to = copy.path().join("wal").join(from.file_name().unwrap());
-        std::fs::copy(&from, to).unwrap();
+fn killed(dir: &Path) -> std::io::Result<tempfile::TempDir> {
+    let copy = tempfile::tempdir()?;
+    std::fs::create_dir(copy.path().join("wal"))?;
+    for name in std::fs::read_dir(dir.join("wal"))? {
+        let name = name?;
+        std::fs::copy(name.path(), copy.path().join("wal").join(name.file_name()))?;
     }
-    std::fs::copy(dir.join("data"), copy.path().join("data")).unwrap();
-    copy
+    std::fs::copy(dir.join("data"), copy.path().join("data"))?;
+    Ok(copy)
 }
 
 #[test]
@@ -106,7 +105,7 @@ fn a_long_log_is_replayed_whatever_is_collected_at_once() -> Result<()> {
     assert!(db.stats().log_bytes > 20_000_000, "{}", db.stats().log_bytes);
     for threads in [true, false] {
         for replay_bytes in [8 << 20, 100_000, 0] {
-            let copy = killed(dir.path());
+            let copy = killed(dir.path()).unwrap();
             let options = options().threads(threads).replay_bytes(replay_bytes);
             let again = Db::open_with(copy.path(), options)?;
             assert_eq!(again.stats().revision, db.stats().revision);
@@ -136,7 +135,7 @@ fn a_replay_that_meets_damage_is_an_error_and_leaves_no_thread() -> Result<()> {
     };
     // Leaves in the middle of the file, which any thread may meet; a frame of the log, which is
     // met while a thread makes what was collected before.
-    let (leaves, frame) = (killed(dir.path()), killed(dir.path()));
+    let (leaves, frame) = (killed(dir.path()).unwrap(), killed(dir.path()).unwrap());
     flip(&leaves.path().join("data"), 3 << 20, 6 << 20);
     let mut segments: Vec<_> = std::fs::read_dir(frame.path().join("wal"))
         .unwrap()

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::txn::{Store, WriterGuard};
 use std::sync::Arc;
 
-/// Writers wait for a checkpoint when the log since the last is so many times its trigger.
+/// Writers wait for a checkpoint when the log since the last is so many times what it may grow by.
 const LOG_FACTOR: u64 = 4;
 /// The log since the last checkpoint becomes so many times longer than the pages that wait for the
 /// next, where an overlay counts as half a page. A longer one comes again and again to the same
@@ -54,7 +54,10 @@ impl Keeper {
                 let shared = Arc::clone(&store);
                 let spawned = std::thread::Builder::new()
                     .name(name.to_owned())
-                    .spawn(move || work(&shared))
+                    .spawn(move || {
+                        let _guard = PoisonOnPanic(&shared);
+                        work(&shared);
+                    })
                     .map_err(|e| Error::io("start a thread for", &store.dir, e))?;
                 threads.push(spawned);
             }
@@ -127,9 +130,9 @@ impl Keeper {
             self.store.signals.checkpointed.notify_all();
         }
         for thread in self.threads.lock().drain(..) {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                let first = Error::invalid("a thread of the engine panicked");
-                self.store.poison(&first);
+            if thread.thread().id() != std::thread::current().id() {
+                // One that panicked has told.
+                let _poisoned = thread.join();
             }
         }
         if self.store.wal.get().is_none() {
@@ -140,6 +143,17 @@ impl Keeper {
         self.store.check_poison()?;
         checkpoint::run(&self.store, true)?;
         Ok(())
+    }
+}
+
+/// A thread of the engine that panics ends all writing: nobody would do its work any more.
+struct PoisonOnPanic<'a>(&'a Arc<Store>);
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison(&Error::invalid("a thread of the engine panicked"));
+        }
     }
 }
 
@@ -165,7 +179,8 @@ fn wants_checkpoint(store: &Store) -> bool {
 /// So many bytes of log are worth a checkpoint.
 fn log_trigger(store: &Store) -> u64 {
     let worth = store.waiting_bytes().saturating_mul(LOG_PER_PAGES);
-    worth.max(store.options.checkpoint_log_bytes_min).min(store.options.checkpoint_log_bytes)
+    let least = store.options.checkpoint_log_bytes_min.max(1);
+    worth.max(least).min(store.options.checkpoint_log_bytes)
 }
 
 /// True when writers have to wait.
@@ -258,5 +273,30 @@ fn checkpoint_loop(store: &Arc<Store>) {
         if result.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use crate::{Db, Options};
+
+    #[test]
+    fn memory_beyond_the_arena_is_not_found_ahead() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::new();
+        options.arena_bytes = 40 << 20;
+        let db = Db::open_with(dir.path(), options).unwrap();
+        db.update(|txn| txn.create_bucket("b").map(|_| ())).unwrap();
+        let full = db.update(|txn| {
+            let mut bucket = txn.bucket_mut("b")?;
+            (0..1_000_000_u32).try_for_each(|number| {
+                bucket.put(number.wrapping_mul(2_654_435_761).to_be_bytes(), [7; 200])
+            })
+        });
+        assert!(full.unwrap_err().to_string().contains("memory"));
+        db.update(|txn| txn.bucket_mut("b")?.put("x", "y")).unwrap();
+        // Gives back what was found and is not used.
+        db.checkpoint().unwrap();
+        db.close().unwrap();
     }
 }

@@ -17,12 +17,14 @@ use crate::limits::GET_MANY_WIDTH;
 use crate::txn::{Operation, ReadTxn, RecordReader, Store, WriteTxn};
 use crate::wal::Position;
 
-use super::changes::{BucketNumber, Change, Changes, ROOT};
+use super::changes::{BucketNumber, Change, Changes, ROOT, Taken};
 
 /// So many changes are made at once: some MB of memory.
 const CHANGES_MAX: usize = 1 << 17;
-/// Changes take at least about so many bytes of the log.
-const CHANGE_BYTES: usize = 32;
+/// Fewer, where little of the log is collected.
+const BYTES_PER_CHANGE: usize = 64;
+/// Changes take about so many bytes of the log, or more.
+const CHANGE_BYTES_MIN: usize = 32;
 /// Fewer changes than this are not worth a thread.
 const CHANGES_SHARED_MIN: usize = 256;
 
@@ -56,19 +58,23 @@ impl Applier {
 
     /// Makes what the records in `bytes` change.
     pub(super) fn apply(&mut self, records: &[Record], bytes: &[u8]) -> Result<()> {
-        let mut changes = Changes::new((bytes.len() / CHANGE_BYTES).min(CHANGES_MAX));
         let store = Arc::clone(&self.store);
+        let most = (store.options.replay_bytes / BYTES_PER_CHANGE).clamp(1, CHANGES_MAX);
+        let mut changes = Changes::new((bytes.len() / CHANGE_BYTES_MIN).min(most));
         for Record { end, range } in records {
             let damaged = |found| damaged(&store, *end, found);
             let mut reader = RecordReader::new(&bytes[range.clone()]).map_err(damaged)?;
             let mut bucket = ROOT;
+            changes.begin_record(*end);
             while let Some(operation) = reader.next().map_err(damaged)? {
                 match operation {
-                    Operation::Enter { name } => bucket = changes.within(bucket, name),
+                    Operation::Enter { name } => {
+                        bucket = changes.within(bucket, name).map_err(damaged)?;
+                    }
                     Operation::Leave { levels } => bucket = changes.outside(bucket, levels),
                     Operation::Put { key, .. } | Operation::Delete { key } => {
                         changes.push(bucket, key, operation);
-                        if changes.len() == CHANGES_MAX {
+                        if changes.len() >= most {
                             self.make(&mut changes, *end)?;
                         }
                     }
@@ -87,23 +93,23 @@ impl Applier {
         }
     }
 
-    /// Makes all changes that were noted, up to the record that ends there.
+    /// Makes all changes that were noted, the last of them of a record that ends at `end`.
     fn make(&mut self, changes: &mut Changes<'_>, end: Position) -> Result<()> {
-        let (taken, sequences) = changes.take();
+        let mut taken = changes.take();
+        let sequences = std::mem::take(&mut taken.sequences);
         let (store, made) = (&Arc::clone(&self.store), AtomicUsize::new(0));
-        let is_shared = self.store.options.threads && taken.len() >= CHANGES_SHARED_MIN;
+        let is_shared = self.store.options.threads && taken.changes.len() >= CHANGES_SHARED_MIN;
         std::thread::scope(|scope| {
             // Left by an error too.
             let _all_is_made = EndOf(&made);
             if is_shared {
-                let changes = &*changes;
-                let (taken, made) = (&taken[..], &made);
+                let (changes, taken, made) = (&*changes, &taken.changes[..], &made);
                 let helper = std::thread::Builder::new().name("bristlecone-replay".to_owned());
                 // Without it the replay takes longer, and is the same.
                 let help = move || touch_leaves(store, changes, taken, made);
                 let _helper = helper.spawn_scoped(scope, help).ok();
             }
-            self.make_in_order(changes, &taken, &made, end)
+            self.make_in_order(changes, &taken, &made)
         })?;
         for (bucket, number) in sequences {
             self.enter(changes, bucket, end)?;
@@ -115,17 +121,18 @@ impl Applier {
     fn make_in_order(
         &mut self,
         changes: &Changes<'_>,
-        taken: &[Change<'_>],
+        taken: &Taken<'_>,
         made: &AtomicUsize,
-        end: Position,
     ) -> Result<()> {
         let mut at = 0;
-        for of_bucket in taken.chunk_by(|a, b| a.bucket == b.bucket) {
-            self.enter(changes, of_bucket[0].bucket, end)?;
+        for of_bucket in taken.changes.chunk_by(|a, b| a.bucket == b.bucket) {
+            self.enter(changes, of_bucket[0].bucket, taken.end_of(&of_bucket[0]))?;
             for next in of_bucket.chunks(GET_MANY_WIDTH) {
-                self.txn.expect(next.iter().map(|change| change.key()));
+                self.txn.expect(next.iter().map(Change::key));
                 for change in next {
-                    self.apply_one(change.operation, end)?;
+                    self.txn
+                        .apply(change.operation)
+                        .map_err(|error| self.failed(error, taken.end_of(change)))?;
                 }
                 at += next.len();
                 made.store(at, Ordering::Relaxed);
@@ -143,13 +150,18 @@ impl Applier {
         Ok(())
     }
 
-    #[inline]
     fn apply_one(&mut self, operation: Operation<'_>, end: Position) -> Result<()> {
-        self.txn.apply(operation).map_err(|error| match error.kind() {
+        self.txn.apply(operation).map_err(|error| self.failed(error, end))
+    }
+
+    /// What an operation that fails means, of a record that ends at `end`.
+    #[cold]
+    fn failed(&self, error: Error, end: Position) -> Error {
+        match error.kind() {
             ErrorKind::Corrupt(_) | ErrorKind::Full { .. } | ErrorKind::Io { .. } => error,
             // The operation succeeded when it was logged.
             _ => damaged(&self.store, end, format!("an operation that fails: {error}")),
-        })
+        }
     }
 }
 

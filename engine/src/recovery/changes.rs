@@ -7,10 +7,12 @@
 //! Never looks at a page. Invariants:
 //! 1. Changes are taken bucket by bucket, in the order of keys, each key once with its last change.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use crate::limits::BUCKET_DEPTH_MAX;
 use crate::mutation::{self, Mutation};
 use crate::txn::Operation;
+use crate::wal::Position;
 
 /// Number of a bucket among those that the records name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -42,10 +44,39 @@ impl<'r> Change<'r> {
 #[derive(Debug)]
 pub(super) struct Changes<'r> {
     changes: Vec<Change<'r>>,
-    /// The parent and the name of each bucket; the root, which has neither, comes first.
-    buckets: Vec<(BucketNumber, &'r [u8])>,
+    /// The root, which has neither a parent nor a name, comes first.
+    buckets: Vec<Place<'r>>,
     numbers: HashMap<(u32, &'r [u8]), BucketNumber>,
-    sequences: Vec<(BucketNumber, u64)>,
+    sequences: BTreeMap<BucketNumber, u64>,
+    /// Where each record ends in the log that has changes, and the number of its first one.
+    records: Vec<(u32, Position)>,
+}
+
+/// A bucket.
+#[derive(Debug)]
+struct Place<'r> {
+    parent: BucketNumber,
+    name: &'r [u8],
+    depth: usize,
+}
+
+/// What was noted, to be made.
+#[derive(Debug)]
+pub(super) struct Taken<'r> {
+    /// In order.
+    pub(super) changes: Vec<Change<'r>>,
+    /// The last number of each sequence that is set.
+    pub(super) sequences: BTreeMap<BucketNumber, u64>,
+    records: Vec<(u32, Position)>,
+}
+
+impl Taken<'_> {
+    /// Where the record of a change ends in the log.
+    pub(super) fn end_of(&self, change: &Change<'_>) -> Position {
+        let after = self.records.partition_point(|(first, _)| *first <= change.number);
+        let record = after.checked_sub(1).and_then(|at| self.records.get(at));
+        record.expect("invariant: a change is noted after its record").1
+    }
 }
 
 impl<'r> Changes<'r> {
@@ -53,27 +84,43 @@ impl<'r> Changes<'r> {
     pub(super) fn new(expected: usize) -> Changes<'r> {
         Changes {
             changes: Vec::with_capacity(expected),
-            buckets: vec![(ROOT, b"")],
+            buckets: vec![Place { parent: ROOT, name: b"", depth: 0 }],
             numbers: HashMap::new(),
-            sequences: Vec::new(),
+            sequences: BTreeMap::new(),
+            records: Vec::new(),
         }
     }
 
-    /// The bucket of this name in another one.
-    pub(super) fn within(&mut self, parent: BucketNumber, name: &'r [u8]) -> BucketNumber {
+    /// Says that what is noted from here on is of the record that ends there.
+    pub(super) fn begin_record(&mut self, end: Position) {
+        let first = narrow(self.changes.len());
+        self.records.pop_if(|(other, _)| *other == first);
+        self.records.push((first, end));
+    }
+
+    /// The bucket of this name in another one. `Err` says what was expected and what was found.
+    pub(super) fn within(
+        &mut self,
+        parent: BucketNumber,
+        name: &'r [u8],
+    ) -> Result<BucketNumber, String> {
         let next = BucketNumber(narrow(self.buckets.len()));
         let number = *self.numbers.entry((parent.0, name)).or_insert(next);
         if number == next {
-            self.buckets.push((parent, name));
+            let depth = self.buckets[parent.0 as usize].depth + 1;
+            if depth > BUCKET_DEPTH_MAX {
+                return Err(format!("buckets {depth} deep, {BUCKET_DEPTH_MAX} at most"));
+            }
+            self.buckets.push(Place { parent, name, depth });
         }
-        number
+        Ok(number)
     }
 
     /// The bucket so many levels up, or the root.
     pub(super) fn outside(&self, bucket: BucketNumber, levels: u64) -> BucketNumber {
         let (mut at, mut left) = (bucket, levels);
         while left > 0 && at != ROOT {
-            (at, left) = (self.buckets[at.0 as usize].0, left - 1);
+            (at, left) = (self.buckets[at.0 as usize].parent, left - 1);
         }
         at
     }
@@ -83,9 +130,9 @@ impl<'r> Changes<'r> {
         let mut names = Vec::new();
         let mut at = bucket;
         while at != ROOT {
-            let (parent, name) = self.buckets[at.0 as usize];
-            names.push(name);
-            at = parent;
+            let place = &self.buckets[at.0 as usize];
+            names.push(place.name);
+            at = place.parent;
         }
         names.reverse();
         names
@@ -100,7 +147,7 @@ impl<'r> Changes<'r> {
 
     /// Notes that a bucket's sequence number is set.
     pub(super) fn set_sequence(&mut self, bucket: BucketNumber, number: u64) {
-        self.sequences.push((bucket, number));
+        self.sequences.insert(bucket, number);
     }
 
     /// How many changes were noted.
@@ -108,8 +155,8 @@ impl<'r> Changes<'r> {
         self.changes.len()
     }
 
-    /// Takes the changes and the sequence numbers. The buckets stay known.
-    pub(super) fn take(&mut self) -> (Vec<Change<'r>>, Vec<(BucketNumber, u64)>) {
+    /// Takes what was noted. The buckets stay known.
+    pub(super) fn take(&mut self) -> Taken<'r> {
         let mut changes = std::mem::take(&mut self.changes);
         changes.sort_unstable_by(|a, b| {
             let order = |it: &Change<'_>| (it.bucket, it.head);
@@ -125,7 +172,10 @@ impl<'r> Changes<'r> {
             }
             same
         });
-        (changes, std::mem::take(&mut self.sequences))
+        let records = std::mem::take(&mut self.records);
+        let last = records.last().map(|(_, end)| (0, *end));
+        self.records.extend(last);
+        Taken { changes, sequences: std::mem::take(&mut self.sequences), records }
     }
 }
 
@@ -150,9 +200,10 @@ mod tests {
         let keys: Vec<String> = (0..500).map(|n| format!("key {}", n * 7 % 90)).collect();
         let values: Vec<String> = (0..500).map(|n| n.to_string()).collect();
         let mut changes = Changes::new(9);
-        let a = changes.within(ROOT, b"a");
-        let b = changes.within(a, b"a");
+        let a = changes.within(ROOT, b"a").unwrap();
+        let b = changes.within(a, b"a").unwrap();
         for (at, (key, value)) in keys.iter().zip(&values).enumerate() {
+            changes.begin_record(Position { offset: at as u64 / 3, ..Position::START });
             let (key, bucket) = (key.as_bytes(), if at % 3 == 0 { b } else { a });
             let operation = match at % 5 {
                 0 => Operation::Delete { key },
@@ -161,12 +212,14 @@ mod tests {
             changes.push(bucket, key, operation);
         }
         let noted = changes.changes.clone();
-        let (taken, _) = changes.take();
+        let all = changes.take();
+        let taken = &all.changes;
         assert!(taken.is_sorted_by(|x, y| (x.bucket, x.key()) < (y.bucket, y.key())));
-        for change in &taken {
+        for change in taken {
             let same = |it: &&Change<'_>| (it.bucket, it.key()) == (change.bucket, change.key());
             let last = noted.iter().rfind(same).unwrap();
             assert_eq!((last.number, last.operation), (change.number, change.operation));
+            assert_eq!(all.end_of(change).offset, u64::from(last.number) / 3);
         }
         let places: std::collections::BTreeSet<_> =
             noted.iter().map(|it| (it.bucket, it.key())).collect();
@@ -177,13 +230,16 @@ mod tests {
     #[test]
     fn buckets_are_known_by_their_paths() {
         let mut changes = Changes::new(9);
-        let outer = changes.within(ROOT, b"outer");
-        let inner = changes.within(outer, b"inner");
-        assert_ne!(changes.within(ROOT, b"inner"), inner);
-        assert_eq!(changes.within(outer, b"inner"), inner);
+        let outer = changes.within(ROOT, b"outer").unwrap();
+        let inner = changes.within(outer, b"inner").unwrap();
+        assert_ne!(changes.within(ROOT, b"inner").unwrap(), inner);
+        assert_eq!(changes.within(outer, b"inner").unwrap(), inner);
         assert_eq!(changes.path(inner), [&b"outer"[..], b"inner"]);
         assert_eq!(changes.path(ROOT), [&b""[..]; 0]);
         let outside = |levels| changes.outside(inner, levels);
         assert_eq!((outside(0), outside(1), outside(2), outside(9)), (inner, outer, ROOT, ROOT));
+        let mut deep = inner;
+        (2..BUCKET_DEPTH_MAX).for_each(|_| deep = changes.within(deep, b"x").unwrap());
+        assert!(changes.within(deep, b"x").is_err());
     }
 }

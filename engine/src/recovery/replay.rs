@@ -20,6 +20,9 @@ use crate::wal::Position;
 
 use super::apply::{Applier, Record, damaged};
 
+/// Memory that a part reserves at first, at most.
+const RESERVED_MAX: usize = 8 << 20;
+
 /// A replay under way.
 pub(super) struct Replay<'a> {
     store: &'a Arc<Store>,
@@ -56,7 +59,7 @@ impl Part {
     fn push(&mut self, end: Position, record: &[u8], bytes_max: usize) {
         if self.bytes.capacity() == 0 {
             // Takes memory as it is filled.
-            self.bytes.reserve_exact(bytes_max);
+            self.bytes.reserve_exact(bytes_max.min(RESERVED_MAX));
         }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(record);
@@ -93,7 +96,8 @@ impl<'a> Replay<'a> {
         self.store.gauges.appended_bytes.fetch_add(record.len() as u64, Ordering::Relaxed);
         (self.end, self.last) = (end, reader.txn);
         let bytes_max = self.store.options.replay_bytes;
-        if self.part.bytes.len().saturating_add(record.len()) > bytes_max {
+        let is_full = self.part.bytes.len().saturating_add(record.len()) > bytes_max;
+        if is_full && !self.part.records.is_empty() {
             self.hand_over()?;
         }
         if record.len() > bytes_max {

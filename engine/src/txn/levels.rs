@@ -237,7 +237,7 @@ impl WriteTxn {
             return self.build(&mut sorted).map(|_| ());
         }
         loop {
-            let count = self.expect_ahead(&mut sorted)?;
+            let count = self.expect_ahead(&mut sorted);
             if count == 0 {
                 return Ok(());
             }
@@ -253,7 +253,7 @@ impl WriteTxn {
         let pairs: Vec<(&[u8], [u8; 0])> = keys.iter().map(|key| (key.as_ref(), [])).collect();
         let (mut sorted, mut deleted) = (Sorted::new(&pairs), 0);
         loop {
-            let count = self.expect_ahead(&mut sorted)?;
+            let count = self.expect_ahead(&mut sorted);
             if count == 0 {
                 return Ok(deleted);
             }
@@ -264,16 +264,10 @@ impl WriteTxn {
     }
 
     /// Has the leaves of the next pairs fetched; tells how many pairs.
-    fn expect_ahead<K: AsRef<[u8]>, V: AsRef<[u8]>>(
-        &self,
-        sorted: &mut Sorted<'_, K, V>,
-    ) -> Result<usize> {
+    fn expect_ahead<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, sorted: &mut Sorted<'_, K, V>) -> usize {
         let keys = sorted.keys_ahead();
-        let root = self.level().tree.root;
-        if !root.id.is_none() {
-            tree::expect_leaves(&self.pages, root, keys.clone())?;
-        }
-        Ok(keys.count())
+        self.expect(keys.clone());
+        keys.count()
     }
 
     /// Fills the innermost bucket, which must be empty, from ascending pairs: bottom up, with full

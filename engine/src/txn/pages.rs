@@ -107,7 +107,7 @@ impl TxnPages {
         // A large transaction grows the arena by itself.
         if index >= self.expected {
             self.writer.store().expect_growth(index);
-            self.expected = self.writer.store().find_memory_now(index);
+            self.expected = self.writer.store().find_memory_now(index, count);
         }
         Ok(index)
     }

@@ -311,18 +311,29 @@ impl Store {
         }
     }
 
-    /// Finds memory for units of the arena from `fresh` on at once, unless a thread has found it
-    /// ahead: for many together it takes a third of what a first touch of each takes. Returns the
-    /// unit from which on more is wanted.
-    pub(crate) fn find_memory_now(&self, fresh: u32) -> u32 {
+    /// Finds memory at once for `count` units of the arena from `fresh` on, and what follows them,
+    /// unless a thread has found it ahead: for many together it takes a third of what a first touch
+    /// of each takes. Returns the unit from which on more is wanted.
+    pub(crate) fn find_memory_now(&self, fresh: u32, count: u32) -> u32 {
         let backed = self.gauges.arena_backed.load(Ordering::Relaxed);
-        let to = fresh.saturating_add(self.memory.units(ARENA_BYTES_NOW));
-        if !self.options.threads || fresh < backed {
-            return to.min(backed.max(fresh + 1));
+        let step = self.memory.units(ARENA_BYTES_NOW);
+        let to = fresh.saturating_add(count.max(step)).min(self.arena_units_wanted_max());
+        // What stays small takes no more than it needs.
+        if !self.options.threads || fresh < step || to <= fresh {
+            return fresh.saturating_add(step);
+        }
+        if fresh < backed {
+            return to.min(backed);
         }
         self.memory.populate_arena(fresh, to);
         self.note_backed(backed, to);
         to
+    }
+
+    /// Units beyond this are never found ahead.
+    fn arena_units_wanted_max(&self) -> u32 {
+        let bytes = usize::try_from(self.options.memory_bytes_max).unwrap_or(usize::MAX);
+        self.memory.units(bytes).min(self.memory.arena_units_max())
     }
 
     /// Takes note that units have memory, unless some of it was given back meanwhile.
@@ -350,9 +361,8 @@ impl Store {
         let units = |bytes: usize| self.memory.units(bytes);
         // What stays small takes none ahead.
         let ahead = fresh.saturating_sub(units(ARENA_BYTES_SMALL)).min(units(ARENA_BYTES_AHEAD));
-        let most = units(usize::try_from(self.options.memory_bytes_max).unwrap_or(usize::MAX));
         let from = fresh.max(backed);
-        let to = fresh.saturating_add(ahead).min(most);
+        let to = fresh.saturating_add(ahead).min(self.arena_units_wanted_max());
         let is_short = fresh.saturating_add(ahead / 2) > backed && from < to;
         is_short.then_some(Wanted { backed, from, to })
     }

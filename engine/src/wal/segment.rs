@@ -256,6 +256,8 @@ impl Segments {
         // Half as much again: the next segment is wanted when the last one is half full.
         let bytes_max = (written + written / 2).max(SPARE_BYTES_MIN);
         self.frame_bytes_recycled = self.written.frame_bytes;
+        // After a burst segments become short again.
+        self.filled_max = self.filled_max.min(written.max(WAL_SEGMENT_BYTES_FIRST));
         // Those that are worth keeping first: written in full, not too long, large, old.
         let is_long = |spare: &SegmentFile| {
             spare.bytes / 2 > bytes_max || spare.bytes > options.segment_bytes_max

@@ -703,6 +703,29 @@ mod tests {
     }
 
     #[test]
+    fn after_a_burst_segments_become_short_again() {
+        if cfg!(miri) {
+            return;
+        }
+        let disk = SimDisk::new(5);
+        let wal = create_with(&disk, WalOptions { segment_bytes_max: 32 << 20, ..SMALL });
+        for _ in 0..600 {
+            commit(&wal, &[1; 40_000]);
+        }
+        let burst = wal.stats().file_bytes;
+        assert!(burst > 16 << 20, "{burst}");
+        // Until the segment that was active is full.
+        for commits in 0..800 {
+            commit(&wal, &[1; 40_000]);
+            if commits % 20 == 19 {
+                wal.recycle(wal.end()).unwrap();
+            }
+        }
+        let WalStats { file_bytes, .. } = wal.stats();
+        assert!(file_bytes <= 8 * WAL_SEGMENT_BYTES_FIRST, "{file_bytes}");
+    }
+
+    #[test]
     fn a_segment_is_prepared_ahead_when_the_active_one_is_half_full() {
         let disk = SimDisk::new(6);
         let wal = create_with(&disk, GROWING);
