@@ -62,6 +62,11 @@ fn usable(segment_bytes: u64) -> u64 {
     segment_bytes - BLOCK - SEGMENT_LOSS_BYTES
 }
 
+/// True for a spare much longer than all that is worth keeping.
+fn is_too_long(spare: &SegmentFile, bytes_max: u64) -> bool {
+    spare.bytes / 2 > bytes_max
+}
+
 /// Bytes of frames that do not fit into what is prepared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Missing {
@@ -204,7 +209,7 @@ impl Segments {
             // Twice as long only when more was written since segments were last recycled: where
             // checkpoints follow each other soon, long ones would be mostly empty.
             Size::Growing => {
-                let written = self.written.frame_bytes - self.frame_bytes_recycled;
+                let written = self.written_since_recycled();
                 let doubled = self.filled_max.saturating_mul(2);
                 let longest = if doubled <= written { doubled } else { self.filled_max };
                 longest.max(least)
@@ -231,6 +236,25 @@ impl Segments {
         Some(self.spares.swap_remove(best))
     }
 
+    /// Bytes of frames written since the last [`Segments::recycle`].
+    fn written_since_recycled(&self) -> u64 {
+        self.written.frame_bytes - self.frame_bytes_recycled
+    }
+
+    /// So many bytes of spares are worth keeping: half as much again as was written, because the
+    /// next segment is wanted when the last one is half full.
+    fn spare_bytes_max(&self) -> u64 {
+        let written = self.written_since_recycled();
+        (written + written / 2).max(SPARE_BYTES_MIN)
+    }
+
+    /// True when what stays free for deletes is in spares that are too long to be worth keeping.
+    pub(super) fn wants_short_reserve(&self) -> bool {
+        let bytes_max = self.spare_bytes_max();
+        let is_long = |spare: &SegmentFile| is_too_long(spare, bytes_max);
+        !self.spares.is_empty() && self.spares.iter().all(is_long)
+    }
+
     /// Moves segments wholly before `up_to` to the spares and returns the files to remove: small
     /// ones, more than `spares_max`, and more than half as much again as was written since the last
     /// call, as far as neither what was promised nor `kept` bytes need them.
@@ -252,15 +276,13 @@ impl Segments {
             live.segment.filled |= live.end + SEGMENT_LOSS_BYTES >= live.header.bytes;
             self.spares.push(live.segment);
         }
-        let written = self.written.frame_bytes - self.frame_bytes_recycled;
-        // Half as much again: the next segment is wanted when the last one is half full.
-        let bytes_max = (written + written / 2).max(SPARE_BYTES_MIN);
+        let (written, bytes_max) = (self.written_since_recycled(), self.spare_bytes_max());
         self.frame_bytes_recycled = self.written.frame_bytes;
         // After a burst segments become short again.
         self.filled_max = self.filled_max.min(written.max(WAL_SEGMENT_BYTES_FIRST));
         // Those that are worth keeping first: written in full, not too long, large, old.
         let is_long = |spare: &SegmentFile| {
-            spare.bytes / 2 > bytes_max || spare.bytes > options.segment_bytes_max
+            is_too_long(spare, bytes_max) || spare.bytes > options.segment_bytes_max
         };
         let worth = |spare: &SegmentFile| {
             let good = (spare.filled, !is_long(spare), spare.bytes);

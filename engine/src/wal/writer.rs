@@ -409,6 +409,11 @@ impl Log {
     pub(super) fn recycle(&self, up_to: Position) -> Result<()> {
         let _one_at_a_time = self.maintenance.lock();
         let kept = self.reserve_bytes();
+        let wants_short = self.segments.lock().wants_short_reserve();
+        if wants_short {
+            // Where that fails, a long one goes on being the reserve.
+            let _next_time = self.prepare(kept, Size::Smallest);
+        }
         let removed = self.segments.lock().recycle(up_to, &self.options, kept);
         segment::remove(&*self.host, &self.dir, removed)
     }
