@@ -121,6 +121,7 @@ pub(super) fn recover(
         promised: 0,
         filled_max: 0,
         frame_bytes_recycled: 0,
+        recycled_before: 0,
         written: WalStats::default(),
     })
 }

@@ -142,8 +142,10 @@ pub(super) struct Segments {
     pub(super) promised: u64,
     /// Length of the longest segment that this session has filled with zeros.
     pub(super) filled_max: u64,
-    /// Of the bytes of frames that were written, those before the last [`Segments::recycle`].
+    /// Of the bytes of frames that were written, those before the last [`Segments::recycle`], and
+    /// what had been written between that and the one before.
     pub(super) frame_bytes_recycled: u64,
+    pub(super) recycled_before: u64,
     /// What this session wrote; only the counters of frames and records are kept here.
     pub(super) written: WalStats,
 }
@@ -278,8 +280,10 @@ impl Segments {
         }
         let (written, bytes_max) = (self.written_since_recycled(), self.spare_bytes_max());
         self.frame_bytes_recycled = self.written.frame_bytes;
-        // After a burst segments become short again.
-        self.filled_max = self.filled_max.min(written.max(WAL_SEGMENT_BYTES_FIRST));
+        // After a burst segments become short again, but not because two checkpoints came together:
+        // a fast writer would wait for one short segment after the other.
+        let lately = written.max(std::mem::replace(&mut self.recycled_before, written));
+        self.filled_max = self.filled_max.min(lately.max(WAL_SEGMENT_BYTES_FIRST));
         // Those that are worth keeping first: written in full, not too long, large, old.
         let is_long = |spare: &SegmentFile| {
             is_too_long(spare, bytes_max) || spare.bytes > options.segment_bytes_max

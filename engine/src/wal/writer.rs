@@ -104,6 +104,7 @@ impl Log {
             promised: 0,
             filled_max: 0,
             frame_bytes_recycled: 0,
+            recycled_before: 0,
             written: WalStats::default(),
         };
         let log = Log::new(host, dir, database_id, options, segments);
