@@ -1,7 +1,8 @@
 //! Little-endian fields at an offset, checksums and rounding: the alphabet of every byte layout.
 //!
 //! Knows no layout and never reads a number by casting bytes. Invariants:
-//! 1. Every number in a file is little-endian, whatever the machine.
+//! 1. Every number in a file is little-endian, whatever the machine; big-endian are only those that
+//!    order as keys do, and they are in no file.
 //! 2. A field outside its bytes is a mistake of the caller and panics: whoever reads bytes from
 //!    disk bounds an offset before using it here.
 
@@ -21,6 +22,14 @@ pub(crate) fn get_u32(bytes: &[u8], at: usize) -> u32 {
 #[inline]
 pub(crate) fn get_u64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(field(bytes, at))
+}
+
+/// The first eight bytes of a key as a number, so that numbers order as the bytes do.
+pub(crate) fn key_head(key: &[u8]) -> u64 {
+    let mut head = [0; 8];
+    let len = key.len().min(8);
+    head[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(head)
 }
 
 /// Writes a u16 at `at`. REQUIRES: `at + 2 <= bytes.len()`.

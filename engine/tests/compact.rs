@@ -1,12 +1,17 @@
 //! Compaction: what it gives back, and what it must leave alone. Power cuts and random histories
 //! are in `bristlecone-proof`.
 
+#[path = "support/sound.rs"]
+mod sound;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{CompactProgress, CompactReport, Db, ErrorKind, Options, Result};
+
+use sound::assert_sound;
 
 const VALUE: [u8; 150] = [7; 150];
 const PAGE: u64 = 4096;
@@ -56,12 +61,6 @@ fn assert_holds(db: &Db, name: &str, numbers: impl Iterator<Item = u32>) -> Resu
         assert!(found.iter().all(|pair| pair.1 == VALUE));
         Ok(())
     })
-}
-
-fn assert_sound(db: &Db) -> Result<()> {
-    let report = db.check(&mut |_| {})?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
-    Ok(())
 }
 
 fn compact(db: &Db) -> Result<CompactReport> {

@@ -12,6 +12,8 @@
 mod data_file;
 #[path = "format/document.rs"]
 mod document;
+#[path = "support/killed.rs"]
+mod killed;
 #[path = "format/layout.rs"]
 mod layout;
 #[path = "format/log.rs"]
@@ -27,6 +29,7 @@ use bristlecone::{Db, ErrorKind, Options, Result};
 
 use data_file::{DataFile, Reached, whole_meta};
 use document::Document;
+use killed::copy_dir;
 use layout::{
     BLOCK_BYTES, FRAME_BYTES_MAX, KINDS, META_BYTES, NUMBERS, PAGE_BYTES_DEFAULT, TABLES, group,
     meta, segment,
@@ -91,21 +94,6 @@ fn closed(page_bytes: usize) -> Result<tempfile::TempDir> {
     db.update(|txn| txn.bucket_mut("small")?.put("b", "2"))?;
     db.close()?;
     Ok(dir)
-}
-
-fn copy_dir(from: &Path) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a directory");
-    fs::create_dir(dir.path().join("wal")).expect("a directory");
-    for sub in [from.to_path_buf(), from.join("wal")] {
-        for listed in fs::read_dir(&sub).expect("a directory") {
-            let path = listed.expect("a file").path();
-            if path.is_file() {
-                let name = path.strip_prefix(from).expect("a path within");
-                fs::copy(&path, dir.path().join(name)).expect("a copy");
-            }
-        }
-    }
-    dir
 }
 
 #[test]

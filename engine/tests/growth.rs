@@ -1,10 +1,15 @@
 //! Large files: more pages than one page of the space map describes, and more than a checkpoint
 //! frees at once. And what has its space before they grow.
 
+#[path = "support/sound.rs"]
+mod sound;
+
 use std::sync::Arc;
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{Db, Options, Result};
+
+use sound::assert_sound;
 
 /// Pages that one bitmap page describes, at 4 KiB a page.
 const GROUP_BYTES: u64 = (4096 - 64) * 8 * 4096;
@@ -17,12 +22,6 @@ fn disk() -> SimDisk {
     let disk = SimDisk::new(1);
     disk.set_reserve_bytes_max(512 << 20);
     disk
-}
-
-fn assert_sound(db: &Db) -> Result<()> {
-    let report = db.check(&mut |_| {})?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
-    Ok(())
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! Changed leaves that leave most entries where they are: what they save, and what they must not
 //! lose. Random histories of all kinds are in `bristlecone-proof`.
 
+#[path = "support/sound.rs"]
+mod sound;
+
 use std::sync::Arc;
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{Db, Options, Result};
+
+use sound::assert_sound;
 
 const KEYS: u32 = 4000;
 /// About 24 of these go to a leaf.
@@ -38,12 +43,6 @@ fn put(db: &Db, number: u32, value: &[u8]) -> Result<()> {
 
 fn get(db: &Db, number: u32) -> Result<Option<Vec<u8>>> {
     db.view(|txn| Ok(txn.bucket("b")?.get(key(number))?.map(<[u8]>::to_vec)))
-}
-
-fn assert_sound(db: &Db) -> Result<()> {
-    let report = db.check(&mut |_| {})?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
-    Ok(())
 }
 
 #[test]

@@ -1,9 +1,17 @@
 //! Replays of logs longer than what is collected at once, with threads and without.
 
+#[path = "support/killed.rs"]
+mod killed;
+#[path = "support/sound.rs"]
+mod sound;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bristlecone::{Bucket, Db, Options, Result};
+
+use killed::copy_dir;
+use sound::assert_sound;
 
 type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -80,21 +88,7 @@ fn assert_content(db: &Db, content: &Content) -> Result<()> {
         }
         Ok(())
     })?;
-    let report = db.check(&mut |_| {})?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
-    Ok(())
-}
-
-/// A copy of a database that is open: what a process that is killed leaves.
-fn killed(dir: &Path) -> std::io::Result<tempfile::TempDir> {
-    let copy = tempfile::tempdir()?;
-    std::fs::create_dir(copy.path().join("wal"))?;
-    for name in std::fs::read_dir(dir.join("wal"))? {
-        let name = name?;
-        std::fs::copy(name.path(), copy.path().join("wal").join(name.file_name()))?;
-    }
-    std::fs::copy(dir.join("data"), copy.path().join("data"))?;
-    Ok(copy)
+    assert_sound(db)
 }
 
 #[test]
@@ -105,7 +99,7 @@ fn a_long_log_is_replayed_whatever_is_collected_at_once() -> Result<()> {
     assert!(db.stats().log_bytes > 20_000_000, "{}", db.stats().log_bytes);
     for threads in [true, false] {
         for replay_bytes in [8 << 20, 100_000, 0] {
-            let copy = killed(dir.path()).unwrap();
+            let copy = copy_dir(dir.path());
             let options = options().threads(threads).replay_bytes(replay_bytes);
             let again = Db::open_with(copy.path(), options)?;
             assert_eq!(again.stats().revision, db.stats().revision);
@@ -135,7 +129,7 @@ fn a_replay_that_meets_damage_is_an_error_and_leaves_no_thread() -> Result<()> {
     };
     // Leaves in the middle of the file, which any thread may meet; a frame of the log, which is
     // met while a thread makes what was collected before.
-    let (leaves, frame) = (killed(dir.path()).unwrap(), killed(dir.path()).unwrap());
+    let (leaves, frame) = (copy_dir(dir.path()), copy_dir(dir.path()));
     flip(&leaves.path().join("data"), 3 << 20, 6 << 20);
     let mut segments: Vec<_> = std::fs::read_dir(frame.path().join("wal"))
         .unwrap()

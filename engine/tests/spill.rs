@@ -1,10 +1,15 @@
 //! Spilled pages: what they save a large transaction, and what they must not cost. Power cuts and
 //! random histories are in `bristlecone-proof`.
 
+#[path = "support/sound.rs"]
+mod sound;
+
 use std::sync::Arc;
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{Db, Options, Result};
+
+use sound::assert_sound;
 
 const PAIRS: u32 = 20_000;
 const VALUE: [u8; 150] = [7; 150];
@@ -46,12 +51,6 @@ fn assert_loaded(db: &Db, name: &str) -> Result<()> {
         assert!(found.iter().all(|pair| pair.1 == VALUE));
         Ok(())
     })
-}
-
-fn assert_sound(db: &Db) -> Result<()> {
-    let report = db.check(&mut |_| {})?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
-    Ok(())
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::codec::key_head;
 use crate::limits::BUCKET_DEPTH_MAX;
 use crate::mutation::{self, Mutation};
 use crate::txn::Operation;
@@ -142,7 +143,7 @@ impl<'r> Changes<'r> {
     pub(super) fn push(&mut self, bucket: BucketNumber, key: &'r [u8], operation: Operation<'r>) {
         debug_assert_eq!(operation.key(), Some(key));
         let number = narrow(self.changes.len());
-        self.changes.push(Change { bucket, number, head: head(key), operation });
+        self.changes.push(Change { bucket, number, head: key_head(key), operation });
     }
 
     /// Notes that a bucket's sequence number is set.
@@ -177,14 +178,6 @@ impl<'r> Changes<'r> {
         self.records.extend(last);
         Taken { changes, sequences: std::mem::take(&mut self.sequences), records }
     }
-}
-
-/// The first eight bytes of a key as a number, so that numbers order as the bytes do.
-fn head(key: &[u8]) -> u64 {
-    let mut head = [0; 8];
-    let len = key.len().min(8);
-    head[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(head)
 }
 
 fn narrow(count: usize) -> u32 {

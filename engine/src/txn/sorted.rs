@@ -3,6 +3,7 @@
 //! Invariants:
 //! 1. Every key of the list comes once, with its last value there.
 
+use crate::codec::key_head;
 use crate::io::prefetch_slice;
 use crate::limits::GET_MANY_WIDTH;
 
@@ -32,7 +33,7 @@ impl<'a, K: AsRef<[u8]>, V: AsRef<[u8]>> Sorted<'a, K, V> {
     pub(super) fn new(pairs: &'a [(K, V)]) -> Sorted<'a, K, V> {
         let key = |index: usize| pairs[index].0.as_ref();
         let mut order: Vec<(u64, usize)> =
-            (0..pairs.len()).map(|index| (head(key(index)), index)).collect();
+            (0..pairs.len()).map(|index| (key_head(key(index)), index)).collect();
         order.sort_unstable_by(|(a, i), (b, j)| {
             a.cmp(b).then_with(|| key(*i).cmp(key(*j))).then(i.cmp(j))
         });
@@ -87,14 +88,6 @@ impl<'a, K: AsRef<[u8]>, V: AsRef<[u8]>> Iterator for Sorted<'a, K, V> {
             }
         }
     }
-}
-
-/// The first eight bytes of a key as a number, so that numbers order as the bytes do.
-fn head(key: &[u8]) -> u64 {
-    let mut head = [0; 8];
-    let len = key.len().min(8);
-    head[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(head)
 }
 
 #[cfg(test)]

@@ -243,16 +243,21 @@ impl Segments {
         self.written.frame_bytes - self.frame_bytes_recycled
     }
 
+    /// The same, or what was written between the two before it: two checkpoints that come together
+    /// do not mean that little is written.
+    fn written_lately(&self) -> u64 {
+        self.written_since_recycled().max(self.recycled_before)
+    }
+
     /// So many bytes of spares are worth keeping: half as much again as was written, because the
     /// next segment is wanted when the last one is half full.
-    fn spare_bytes_max(&self) -> u64 {
-        let written = self.written_since_recycled();
+    fn spare_bytes_max(written: u64) -> u64 {
         (written + written / 2).max(SPARE_BYTES_MIN)
     }
 
     /// True when what stays free for deletes is in spares that are too long to be worth keeping.
     pub(super) fn wants_short_reserve(&self) -> bool {
-        let bytes_max = self.spare_bytes_max();
+        let bytes_max = Segments::spare_bytes_max(self.written_lately());
         let is_long = |spare: &SegmentFile| is_too_long(spare, bytes_max);
         !self.spares.is_empty() && self.spares.iter().all(is_long)
     }
@@ -278,12 +283,11 @@ impl Segments {
             live.segment.filled |= live.end + SEGMENT_LOSS_BYTES >= live.header.bytes;
             self.spares.push(live.segment);
         }
-        let (written, bytes_max) = (self.written_since_recycled(), self.spare_bytes_max());
-        self.frame_bytes_recycled = self.written.frame_bytes;
-        // After a burst segments become short again, but not because two checkpoints came together:
-        // a fast writer would wait for one short segment after the other.
-        let lately = written.max(std::mem::replace(&mut self.recycled_before, written));
-        self.filled_max = self.filled_max.min(lately.max(WAL_SEGMENT_BYTES_FIRST));
+        let written = self.written_since_recycled();
+        let bytes_max = Segments::spare_bytes_max(written);
+        // After a burst segments become short again.
+        self.filled_max = self.filled_max.min(self.written_lately().max(WAL_SEGMENT_BYTES_FIRST));
+        (self.frame_bytes_recycled, self.recycled_before) = (self.written.frame_bytes, written);
         // Those that are worth keeping first: written in full, not too long, large, old.
         let is_long = |spare: &SegmentFile| {
             is_too_long(spare, bytes_max) || spare.bytes > options.segment_bytes_max

@@ -504,6 +504,7 @@ mod tests {
     use crate::limits::WAL_SEGMENT_BYTES_FIRST;
 
     const GROWING: WalOptions = WalOptions { segment_bytes_max: 1 << 20, ..SMALL };
+    const LONG: WalOptions = WalOptions { segment_bytes_max: 32 << 20, ..SMALL };
 
     #[test]
     fn records_that_span_frames_and_segments_are_read_back() {
@@ -690,19 +691,24 @@ mod tests {
         assert_eq!(stats.file_bytes, 12 * first);
     }
 
+    /// Commits 40 kB each, of which nothing is needed any more after each 20.
+    fn commit_and_recycle(wal: &Wal, commits: usize) {
+        for number in 1..=commits {
+            commit(wal, &[1; 40_000]);
+            if number.is_multiple_of(20) {
+                wal.recycle(wal.end()).unwrap();
+            }
+        }
+    }
+
     #[test]
     fn segments_stay_short_where_they_are_recycled_soon() {
         if cfg!(miri) {
             return;
         }
         let disk = SimDisk::new(5);
-        let wal = create_with(&disk, WalOptions { segment_bytes_max: 32 << 20, ..SMALL });
-        for commits in 0..400 {
-            commit(&wal, &[1; 40_000]);
-            if commits % 20 == 19 {
-                wal.recycle(wal.end()).unwrap();
-            }
-        }
+        let wal = create_with(&disk, LONG);
+        commit_and_recycle(&wal, 400);
         let WalStats { file_bytes, frame_bytes, .. } = wal.stats();
         assert!(frame_bytes > 16_000_000, "{frame_bytes}");
         assert!(file_bytes <= 8 * WAL_SEGMENT_BYTES_FIRST, "{file_bytes}");
@@ -714,21 +720,22 @@ mod tests {
             return;
         }
         let disk = SimDisk::new(5);
-        let wal = create_with(&disk, WalOptions { segment_bytes_max: 32 << 20, ..SMALL });
+        let wal = create_with(&disk, LONG);
         for _ in 0..600 {
             commit(&wal, &[1; 40_000]);
         }
-        let burst = wal.stats().file_bytes;
-        assert!(burst > 16 << 20, "{burst}");
+        let next_bytes = || wal.log.segments.lock().next_bytes(BLOCK, Size::Growing, &LONG);
+        let burst = (wal.stats().file_bytes, next_bytes());
+        assert!(burst.0 > 16 << 20 && burst.1 >= 8 << 20, "{burst:?}");
+        // Two checkpoints in a row do not mean that it is over.
+        wal.recycle(wal.end()).unwrap();
+        wal.recycle(wal.end()).unwrap();
+        assert!(next_bytes() >= 8 << 20, "{}", next_bytes());
         // Until the segment that was active is full.
-        for commits in 0..800 {
-            commit(&wal, &[1; 40_000]);
-            if commits % 20 == 19 {
-                wal.recycle(wal.end()).unwrap();
-            }
-        }
-        let WalStats { file_bytes, .. } = wal.stats();
+        commit_and_recycle(&wal, 800);
+        let file_bytes = wal.stats().file_bytes;
         assert!(file_bytes <= 8 * WAL_SEGMENT_BYTES_FIRST, "{file_bytes}");
+        assert!(next_bytes() <= 4 * WAL_SEGMENT_BYTES_FIRST, "{}", next_bytes());
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! The verifier, as tests of the engine use it.
+
+use bristlecone::{Db, Result};
+
+/// Reads and verifies the whole file.
+pub(crate) fn assert_sound(db: &Db) -> Result<()> {
+    let report = db.check(&mut |_| {})?;
+    assert!(report.is_sound(), "{:#?}", report.problems);
+    Ok(())
+}
