@@ -232,6 +232,7 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
     file.newest = meta;
     file.other_meta_is_whole = true;
     store.gauges.set_file(file);
+    store.measure_log();
     relocate::relocate(store, moved, seal.root.epoch)
 }
 

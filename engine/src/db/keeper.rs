@@ -169,10 +169,11 @@ impl Drop for Keeper {
 /// block, so that small lone commits fill the log's files long before their records are as large as
 /// the trigger. Half as much again is what the spare segments hold: so none has to be made anew.
 fn wants_checkpoint(store: &Store) -> bool {
-    let trigger = log_trigger(store);
-    store.gauges.log_is_full.load(Ordering::Relaxed)
+    let (trigger, gauges) = (log_trigger(store), &store.gauges);
+    let frame_bytes = gauges.log_frame_bytes.load(Ordering::Relaxed);
+    gauges.log_is_full.load(Ordering::Relaxed)
         || store.log_bytes() >= trigger
-        || store.log_frame_bytes() >= trigger.saturating_add(trigger / 2)
+        || frame_bytes >= trigger.saturating_add(trigger / 2)
         || store.arena_bytes() >= store.options.checkpoint_memory_bytes
 }
 
@@ -203,19 +204,21 @@ fn flush_loop(store: &Arc<Store>) {
     loop {
         {
             let mut state = signals.state.lock();
-            while !state.flush && !state.flush_now && !state.stop {
+            let wanted = || signals.wants_flush.load(Ordering::Relaxed);
+            while !wanted() && !state.flush_now && !state.stop {
                 signals.flush.wait(&mut state);
             }
             if state.stop {
                 return;
             }
             let deadline = Instant::now() + store.options.buffered_delay;
-            while state.flush && !state.flush_now && !state.stop {
+            while wanted() && !state.flush_now && !state.stop {
                 if signals.flush.wait_until(&mut state, deadline).timed_out() {
                     break;
                 }
             }
-            (state.flush, state.flush_now) = (false, false);
+            signals.wants_flush.store(false, Ordering::Relaxed);
+            state.flush_now = false;
         }
         // A failure is kept by the store: those who wait for their commit get it, and so does the
         // next write transaction.

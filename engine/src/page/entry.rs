@@ -96,6 +96,19 @@ impl Payload<'_> {
         }
     }
 
+    /// Writes the payload over `out`. REQUIRES: `out` is `stored_bytes` long.
+    #[inline]
+    pub(crate) fn write(&self, out: &mut [u8]) {
+        match *self {
+            Payload::Value(bytes) | Payload::Bucket(bytes) => out.copy_from_slice(bytes),
+            Payload::Overflow { run, len } => {
+                put_u32(out, 0, run.id.0);
+                put_u32(out, 4, run.crc);
+                put_u32(out, 8, len);
+            }
+        }
+    }
+
     /// True when the payload refers to pages, itself or through an inline bucket.
     #[inline]
     pub(crate) fn has_references(&self) -> bool {
@@ -130,14 +143,7 @@ impl Entry<'_> {
         }
         let (key, payload) = out[at..].split_at_mut(self.key.len());
         key.copy_from_slice(self.key);
-        match self.payload {
-            Payload::Value(bytes) | Payload::Bucket(bytes) => payload.copy_from_slice(bytes),
-            Payload::Overflow { run, len } => {
-                put_u32(payload, 0, run.id.0);
-                put_u32(payload, 4, run.crc);
-                put_u32(payload, 8, len);
-            }
-        }
+        self.payload.write(payload);
     }
 }
 
@@ -228,6 +234,8 @@ pub(crate) fn entry(bytes: &[u8]) -> Entry<'_> {
 }
 
 /// Decodes the reference to an overflow run.
+// Inlined, or every payload travels through memory for its sake.
+#[inline(always)]
 fn run_payload(payload: &[u8]) -> Payload<'static> {
     if payload.len() < RUN_PAYLOAD_BYTES {
         return Payload::Overflow { run: PageRef::NONE, len: 0 };

@@ -7,7 +7,7 @@
 //! 1. A refused change leaves the page as it was.
 //! 2. Live entries never overlap, and `heap_low + live + garbage` is the page's length.
 
-use super::entry::Entry;
+use super::entry::{Entry, Payload};
 use super::header::{
     FLAG_REFERENCES, Header, PAGE_HEADER_BYTES, PageKind, add_flags, narrow, set_count,
     set_garbage, set_heap_low, set_live,
@@ -151,6 +151,21 @@ impl<'a> LeafMut<'a> {
         true
     }
 
+    /// Gives entry `index` another payload of the kind and length that it has. False, and nothing
+    /// changes, when it has others, and for an overlay.
+    #[must_use]
+    pub(crate) fn overwrite(&mut self, index: usize, payload: &Payload<'_>) -> bool {
+        let leaf = self.view();
+        let (kind, place) = (leaf.stored_kind(index), leaf.payload_range(index));
+        let is_alike = kind == payload.kind() && place.len() == payload.stored_bytes();
+        if self.base.is_some() || index >= leaf.count() || !is_alike {
+            return false;
+        }
+        payload.write(&mut self.bytes[place]);
+        self.note_references(payload);
+        true
+    }
+
     /// Removes entry `index`. REQUIRES: `index < count()`.
     pub(crate) fn remove(&mut self, index: usize) {
         let (leaf, header) = (self.view(), Header::read(self.bytes));
@@ -175,7 +190,11 @@ impl<'a> LeafMut<'a> {
 
     fn write_entry(&mut self, start: usize, entry: &Entry<'_>) {
         entry.write(&mut self.bytes[start..start + entry.stored_bytes()]);
-        if entry.payload.has_references() {
+        self.note_references(&entry.payload);
+    }
+
+    fn note_references(&mut self, payload: &Payload<'_>) {
+        if payload.has_references() {
             add_flags(self.bytes, FLAG_REFERENCES);
         }
     }
@@ -209,9 +228,10 @@ const _: () = assert!(PAGE_HEADER_BYTES.is_multiple_of(4));
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::Payload;
+    use super::super::BucketRecord;
     use super::super::validate::validate;
     use super::*;
+    use crate::ids::{PageId, PageRef};
 
     fn value<'a>(key: &'a [u8], value: &'a [u8]) -> Entry<'a> {
         Entry { key, payload: Payload::Value(value), expires_at: 0 }
@@ -273,6 +293,32 @@ mod tests {
         LeafMut::new(&mut page).remove(0);
         validate(&page).unwrap();
         assert_eq!(Leaf::new(&page).used_bytes(), PAGE_HEADER_BYTES);
+    }
+
+    #[test]
+    fn a_payload_is_overwritten_by_its_like_only() {
+        let mut page = vec![0; 4096];
+        LeafMut::init(&mut page, Epoch(1));
+        let (empty, rooted) = (BucketRecord::EMPTY.encode(), record(7));
+        let bucket = |record| Entry { key: b"b", payload: Payload::Bucket(record), expires_at: 9 };
+        assert!(put(&mut page, &value(b"a", b"value")) && put(&mut page, &bucket(&empty)));
+        assert!(!Leaf::new(&page).may_have_references());
+        for other in [Payload::Value(&rooted), Payload::Bucket(&[0; 31]), Payload::Bucket(&[])] {
+            let before = page.clone();
+            assert!(!LeafMut::new(&mut page).overwrite(1, &other));
+            assert_eq!(page, before);
+        }
+        assert!(LeafMut::new(&mut page).overwrite(1, &Payload::Bucket(&rooted)));
+        assert!(!LeafMut::new(&mut page).overwrite(2, &Payload::Bucket(&rooted)));
+        validate(&page).unwrap();
+        assert_eq!(Leaf::new(&page).find(b"a"), Some(value(b"a", b"value")));
+        assert_eq!(Leaf::new(&page).find(b"b"), Some(bucket(&rooted)));
+        assert!(Leaf::new(&page).may_have_references(), "a checkpoint would miss the root");
+    }
+
+    fn record(page: u32) -> [u8; 32] {
+        let root = PageRef { id: PageId(page), crc: 1 };
+        BucketRecord { root, entries: 3, sequence: 0 }.encode()
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::txn::{
     Clock, CommitQueue, FileState, Gauges, Lent, Lists, Published, Readers, Root, Signals, Stack,
     Store, Writer, WriterSeat,
 };
-use crate::wal::{Position, ReplayRange, Sequence, Wal, WalOptions};
+use crate::wal::{Position, ReplayRange, Room, Sequence, Wal, WalOptions};
 use std::sync::Arc;
 
 /// The data file's name within the directory.
@@ -255,6 +255,7 @@ fn assemble(
         arena: Arena::new(memory.arena_units_max()),
         freed: Vec::new(),
         lent: Lent::default(),
+        log_room: Room::default(),
         sequence: Sequence(0),
         group_floor: Epoch(0),
         record: Vec::new(),
@@ -308,5 +309,6 @@ fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
     )?;
     replay.finish()?;
     store.wal.set(wal).expect("invariant: set once, here");
+    store.measure_log();
     Ok(())
 }

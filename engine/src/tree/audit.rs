@@ -94,7 +94,7 @@ impl<'a, P: Pages> Audit<'a, '_, P> {
         steps[0].page = root;
         let mut depth = 0;
         loop {
-            let Step { page, index } = steps[depth];
+            let (page, index) = (steps[depth].page, steps[depth].index());
             let level = root_level - depth as u8;
             let bytes = open(self.pages, page, level)?;
             if index == 0 {
@@ -106,9 +106,9 @@ impl<'a, P: Pages> Audit<'a, '_, P> {
                     let separator = interior.separator(left);
                     self.in_order(page, &separator, Bound::Separator)?;
                 }
-                steps[depth].index += 1;
+                steps[depth] = Step::new(page, index + 1);
                 depth += 1;
-                steps[depth] = Step { page: interior.child(index), index: 0 };
+                steps[depth] = Step::new(interior.child(index), 0);
                 continue;
             }
             if level == 0 {

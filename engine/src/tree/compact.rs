@@ -156,9 +156,9 @@ impl Leaves {
         };
         let step = path.step(above);
         let parent = Interior::new(pages.page(step.page)?);
-        let end = (step.index + leaves_max).min(parent.count() + 1);
-        let leaves = (step.index..end).map(|index| parent.child(index)).collect();
-        Ok(Leaves { pages: leaves, first: step.index })
+        let end = (step.index() + leaves_max).min(parent.count() + 1);
+        let leaves = (step.index()..end).map(|index| parent.child(index)).collect();
+        Ok(Leaves { pages: leaves, first: step.index() })
     }
 
     fn end(&self) -> usize {
@@ -170,7 +170,7 @@ impl Leaves {
         for depth in (0..path.depth).rev() {
             let step = path.step(depth);
             let above = Interior::new(pages.page(step.page)?);
-            let index = if depth + 1 == path.depth { self.end() - 1 } else { step.index };
+            let index = if depth + 1 == path.depth { self.end() - 1 } else { step.index() };
             if index < above.count() {
                 return Ok(Some(above.separator(index)));
             }

@@ -161,7 +161,7 @@ impl<'a, P: Pages> Cursor<'a, P> {
                 Aim::Last => interior.count(),
                 Aim::NotBelow(key) => interior.search(key),
             };
-            self.steps[self.depth - usize::from(level)] = Step { page, index };
+            self.steps[self.depth - usize::from(level)] = Step::new(page, index);
             page = interior.child(index);
             self.pages.expect(page);
             level -= 1;
@@ -219,7 +219,7 @@ impl<'a, P: Pages> Cursor<'a, P> {
     /// there is none.
     fn step_aside(&mut self, aim: Aim<'_>) -> Result<bool> {
         for depth in (0..self.depth).rev() {
-            let Step { page, index } = self.steps[depth];
+            let (page, index) = (self.steps[depth].page, self.steps[depth].index());
             let level = (self.depth - depth) as u8;
             let interior = Interior::new(open(self.pages, page, level)?);
             let aside = match aim {
@@ -229,7 +229,7 @@ impl<'a, P: Pages> Cursor<'a, P> {
             let Some(aside) = aside else {
                 continue;
             };
-            self.steps[depth].index = aside;
+            self.steps[depth] = Step::new(page, aside);
             // Whoever comes this far will most likely go on.
             let beyond = match aim {
                 Aim::Last => aside.checked_sub(1),

@@ -1,9 +1,9 @@
 //! Random histories against a `BTreeMap`.
 //!
-//! Method: apply random inserts, replacements and removals to a tree and to a model, sealing all
-//! pages now and then as a commit would; after each batch audit the whole tree, look for lost
-//! pages and compare every entry, in both directions and from random places. A run is named by
-//! its seed: `BRISTLECONE_SEED=7 cargo test histories` replays it.
+//! Method: apply random inserts, replacements, overwritings and removals to a tree and to a model,
+//! sealing all pages now and then as a commit would; after each batch audit the whole tree, look
+//! for lost pages and compare every entry, in both directions and from random places. A run is
+//! named by its seed: `BRISTLECONE_SEED=7 cargo test histories` replays it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -11,7 +11,7 @@ use std::ops::Bound;
 use super::audit::audit;
 use super::page_store::PageStore;
 use super::pages::Pages;
-use super::{Cursor, Replaced, Seen, Tree, get, insert, remove};
+use super::{Cursor, Replaced, Seen, Tree, get, insert, overwrite, remove};
 use crate::ids::{PageId, PageRef};
 use crate::limits::{inline_bucket_bytes_max, inline_bytes_max, key_bytes_max};
 use crate::page::header::tree_level;
@@ -185,10 +185,38 @@ impl History {
         assert_eq!(removed, replaced_of(&key, old));
     }
 
+    /// Offers another payload, most often one that is like the old.
+    fn overwrite(&mut self) {
+        let key = self.some_key();
+        let old = self.model.get(&key).map(|(content, _)| content.clone());
+        let fill = self.random.number() as u8;
+        let content = match &old {
+            Some(Content::Value(value)) if fill > 20 => Content::Value(vec![fill; value.len()]),
+            Some(Content::Run(page, len)) if fill > 20 => Content::Run(page ^ 1, *len),
+            Some(Content::Bucket(record)) if fill > 20 => {
+                let mut record = record.clone();
+                record[16] = fill;
+                Content::Bucket(record)
+            }
+            _ => Content::random(&mut self.random, self.page_bytes, key.len()),
+        };
+        let (store, tree) = (&mut self.store, &mut self.tree);
+        if overwrite(store, tree, &key, &content.payload()).unwrap() {
+            let (old, _) = self.model.get_mut(&key).expect("only what is there is overwritten");
+            let (before, after) = (old.payload(), content.payload());
+            assert_eq!(
+                (before.kind(), before.stored_bytes()),
+                (after.kind(), after.stored_bytes())
+            );
+            *old = content;
+        }
+    }
+
     fn run(&mut self, operations: usize, put_in_ten: usize) {
         for _ in 0..operations {
             match self.random.below(20) {
                 0 => self.put(),
+                10 => self.overwrite(),
                 n if n % 10 < put_in_ten => self.put(),
                 _ => self.take(),
             }

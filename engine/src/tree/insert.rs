@@ -11,7 +11,7 @@ use crate::ids::PageRef;
 use crate::limits;
 use crate::page::entry::payload_bytes_max;
 use crate::page::leaf::LEAF_INDEX_BYTES;
-use crate::page::{Entry, LeafMut};
+use crate::page::{Entry, LeafMut, Payload};
 
 /// Puts an entry, in place of the one with its key if there is one.
 ///
@@ -48,6 +48,26 @@ pub(crate) fn insert<P: PagesMut>(
     }
     let expected = "a leaf with room after two splits";
     Err(pages.damaged(tree.root, expected, "a full one".into()))
+}
+
+/// Gives the entry with this key another payload of the kind and length that it has. False when
+/// there is none with such a payload: then the tree's content is as it was. Less work than
+/// [`insert`], which hands back what it replaces and finds room for what is longer.
+pub(crate) fn overwrite<P: PagesMut>(
+    pages: &mut P,
+    tree: &mut Tree,
+    key: &[u8],
+    payload: &Payload<'_>,
+) -> Result<bool> {
+    if tree.root.id.is_none() {
+        return Ok(false);
+    }
+    let mut path = descend(pages, tree.root, key)?;
+    own(pages, tree, &mut path, None, 0)?;
+    match place(pages, &path, key)? {
+        Ok(index) => Ok(pages.leaf_mut(path.leaf())?.overwrite(index, payload)),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Puts the entry in its place of an owned leaf. False when it does not fit.

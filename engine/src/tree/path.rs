@@ -15,11 +15,22 @@ use crate::page::{Interior, InteriorMut, Leaf};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub(super) page: PageRef,
-    pub(super) index: usize,
+    /// Paths are copied: narrow, so that they are short.
+    index: u32,
 }
 
 impl Step {
     pub(super) const NONE: Step = Step { page: PageRef::NONE, index: 0 };
+
+    #[inline]
+    pub(super) fn new(page: PageRef, index: usize) -> Step {
+        Step { page, index: index as u32 }
+    }
+
+    #[inline]
+    pub(super) fn index(&self) -> usize {
+        self.index as usize
+    }
 }
 
 /// From the root to the leaf where a key belongs.
@@ -100,7 +111,7 @@ pub(super) fn descend<P: Pages>(pages: &P, root: PageRef, key: &[u8]) -> Result<
     for (depth, level) in (0..root_level).rev().enumerate() {
         let interior = Interior::new(bytes);
         let index = interior.search(key);
-        path.steps[depth] = Step { page, index };
+        path.steps[depth] = Step::new(page, index);
         path.is_leftmost &= index == 0;
         path.is_rightmost &= index == interior.count();
         page = interior.child(index);
@@ -109,7 +120,7 @@ pub(super) fn descend<P: Pages>(pages: &P, root: PageRef, key: &[u8]) -> Result<
             bytes = open(pages, page, level)?;
         }
     }
-    path.steps[path.depth] = Step { page, index: 0 };
+    path.steps[path.depth] = Step::new(page, 0);
     Ok(path)
 }
 
@@ -195,7 +206,7 @@ fn replace<P: PagesMut>(
         None => tree.root = page,
         Some(above) => {
             let parent = path.steps[above];
-            InteriorMut::new(pages.page_mut(parent.page.id, 1)).set_child(parent.index, page);
+            InteriorMut::new(pages.page_mut(parent.page.id, 1)).set_child(parent.index(), page);
         }
     }
     path.steps[depth].page = page;

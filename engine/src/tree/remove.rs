@@ -45,9 +45,9 @@ fn shrink<P: PagesMut>(pages: &mut P, tree: &mut Tree, path: &Path) -> Result<()
             let mut parent = InteriorMut::new(pages.page_mut(parent.page.id, 1));
             is_gone = parent.view().count() == 0;
             if !is_gone {
-                parent.remove_child(path.step(depth).index);
+                parent.remove_child(path.step(depth).index());
             }
-        } else if !join_neighbour(pages, parent.page, parent.index, page, level)? {
+        } else if !join_neighbour(pages, parent.page, parent.index(), page, level)? {
             return Ok(());
         }
     }

@@ -78,13 +78,13 @@ fn raise<P: PagesMut>(
     for depth in (0..path.depth).rev() {
         let step = path.step(depth);
         let mut parent = InteriorMut::new(pages.page_mut(step.page.id, 1));
-        parent.set_child(step.index, halves.left);
-        if parent.insert(step.index, &halves.separator, halves.right) {
+        parent.set_child(step.index(), halves.left);
+        if parent.insert(step.index(), &halves.separator, halves.right) {
             return spare.give_back(pages);
         }
         let mut builder = InteriorBuilder::new();
         builder.push_page(None, &parent.view());
-        builder.insert(step.index, &halves.separator, halves.right);
+        builder.insert(step.index(), &halves.separator, halves.right);
         let cut = interior_cut(&builder, edge, page_bytes);
         let level = (path.depth - depth) as u8;
         let fresh = spare.take();
@@ -116,14 +116,14 @@ fn check_above<P: PagesMut>(pages: &P, path: &Path, separator: &[u8]) -> Result<
     let above = path.step(depth);
     let mut page = Interior::new(pages.page(above.page)?);
     let has_room = page.has_room_for(separator);
-    let mut is_in_order = page.admits(above.index, separator);
+    let mut is_in_order = page.admits(above.index(), separator);
     while !has_room && is_in_order && depth > 0 {
         depth -= 1;
         let above = path.step(depth);
         let parent = Interior::new(pages.page(above.page)?);
         let ends = [0, page.count().saturating_sub(1)];
         is_in_order = page.count() == 0
-            || ends.iter().all(|index| parent.admits(above.index, &page.separator(*index)));
+            || ends.iter().all(|index| parent.admits(above.index(), &page.separator(*index)));
         page = parent;
     }
     if is_in_order {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TxnId;
 use crate::mutation::{self, Mutation};
-use crate::wal::{Leaves, LongRecord, Sequence};
+use crate::wal::{Appended, Leaves, LongRecord, Room, Sequence};
 use std::sync::Arc;
 
 use super::operation::{Finished, LongRecords, RecordWriter};
@@ -49,12 +49,7 @@ impl Commit {
 
     /// Leaves the commit to the next flush, within the delay for buffered commits.
     pub(super) fn into_buffered(self) -> TxnId {
-        let mut state = self.store.signals.state.lock();
-        if !state.flush {
-            state.flush = true;
-            self.store.signals.flush.notify_one();
-        }
-        drop(state);
+        self.store.signals.request_flush();
         self.txn
     }
 
@@ -112,10 +107,10 @@ impl Store {
     }
 
     /// Makes sure that a record of so many bytes has room in the log.
-    fn reserve_log(&self, bytes: usize, only_removes: bool) -> Result<()> {
+    fn reserve_log(&self, room: &mut Room, bytes: usize, only_removes: bool) -> Result<()> {
         let wal = self.wal()?;
         let publish = |durable, end| self.publish(durable, end);
-        let reserved = match wal.reserve(bytes, Leaves::Reserve, &publish) {
+        let reserved = match wal.reserve_room(room, bytes, &publish) {
             // What is kept is for this, and only when there is no other room.
             Err(error) if error.is_full() && only_removes => {
                 wal.reserve(bytes, Leaves::Nothing, &publish)
@@ -190,38 +185,56 @@ impl WriteTxn {
             self.pages.writer.record = record.into_memory();
             return Ok(Commit { store, sequence, txn });
         }
-        let sequence = self.append_record(record, root)?;
+        let sequence = self.append_record(&store, record, root)?;
         let txn = self.id;
         self.end();
         drop(self);
         Ok(Commit { store, sequence, txn })
     }
 
-    fn append_record(&mut self, record: RecordWriter, root: Root) -> Result<Sequence> {
-        let store = Arc::clone(self.store());
+    fn append_record(
+        &mut self,
+        store: &Store,
+        record: RecordWriter,
+        root: Root,
+    ) -> Result<Sequence> {
         store.check_poison()?;
         let only_removes = record.only_removes();
-        let record = record.finish(&*store).map_err(|error| store.note_log_failure(error))?;
-        if let Finished::Whole(bytes) = &record {
-            store.reserve_log(bytes.len(), only_removes)?;
-        }
-        let expected = Sequence(self.pages.writer.sequence.0 + 1);
-        let wal = store.wal()?;
-        // Queued first: once it is appended, another thread may flush and publish it at any time.
-        store.queue.lock().unpublished.push_back((expected, root));
-        let (len, appended) = match record {
-            Finished::Whole(mut bytes) => {
-                let len = bytes.len() as u64;
-                let appended = wal.append_joining(&mut bytes);
-                self.pages.writer.record = bytes;
-                (len, appended)
+        let record = record.finish(store).map_err(|error| store.note_log_failure(error))?;
+        let writer = &mut *self.pages.writer;
+        match &record {
+            Finished::Whole(bytes) => {
+                store.reserve_log(&mut writer.log_room, bytes.len(), only_removes)?;
             }
-            Finished::Long(long) => (long.record_bytes(), wal.append_long(*long)),
+            Finished::Long(_) => writer.log_room = Room::default(),
+        }
+        let expected = Sequence(writer.sequence.0 + 1);
+        let wal = store.wal()?;
+        let (len, appended) = {
+            // Locked until its root is queued: once the record is appended, another thread may
+            // flush and publish it at any time.
+            let mut queue = store.queue.lock();
+            let (len, appended) = match record {
+                Finished::Whole(mut bytes) => {
+                    let len = bytes.len() as u64;
+                    let appended = wal.append_joining(&mut bytes);
+                    writer.record = bytes;
+                    (len, appended)
+                }
+                Finished::Long(long) => (long.record_bytes(), wal.append_long(*long)),
+            };
+            if let Ok(Appended { joined: true, .. }) = appended {
+                // The root before this one is in the same group: it is skipped, see invariant 1 of
+                // the store.
+                let skipped = queue.unpublished.pop_back_if(|(at, _)| *at == writer.sequence);
+                debug_assert!(skipped.is_some());
+            }
+            if appended.is_ok() {
+                queue.unpublished.push_back((expected, root));
+            }
+            (len, appended)
         };
-        let appended = appended.map_err(|error| {
-            store.queue.lock().unpublished.pop_back();
-            store.note_log_failure(error)
-        })?;
+        let appended = appended.map_err(|error| store.note_log_failure(error))?;
         assert_eq!(appended.sequence, expected, "the log counts records as the writer does");
         store.gauges.appended_bytes.fetch_add(len, Ordering::Relaxed);
         self.advance(root, appended.joined);
@@ -230,17 +243,8 @@ impl WriteTxn {
 
     /// Makes `root` the tip, after its record joined a flush group.
     fn advance(&mut self, root: Root, joined: bool) {
-        let store = Arc::clone(self.store());
         let writer = &mut *self.pages.writer;
-        if joined {
-            // The root before this one is in the same group: it is skipped, see invariant 1 of
-            // the store.
-            let mut queue = store.queue.lock();
-            let skipped = queue.unpublished.iter().rposition(|(at, _)| *at == writer.sequence);
-            if let Some(index) = skipped {
-                queue.unpublished.remove(index);
-            }
-        } else {
+        if !joined {
             writer.group_floor = writer.tip.epoch;
         }
         writer.sequence = Sequence(writer.sequence.0 + 1);

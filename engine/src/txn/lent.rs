@@ -68,8 +68,8 @@ pub(super) struct Spill {
     /// So many bytes of leaves go to the arena first; `None` where nothing is to be spilled.
     pub(super) after: Option<usize>,
     /// Bytes that were not handed over yet.
-    pub(super) block: Option<Block>,
-    pub(super) behind: Option<WriteBehind>,
+    pub(super) block: Option<Box<Block>>,
+    pub(super) behind: Option<Box<WriteBehind>>,
     /// Pages in use, those of the block included.
     used: Vec<Extent>,
 }

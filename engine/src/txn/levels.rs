@@ -113,8 +113,11 @@ impl WriteTxn {
         let parent = self.levels.last_mut().expect("invariant: the root level is always open");
         parent.dirty = true;
         let payload = Payload::Bucket(payload);
-        let entry = Entry { key: &level.name, payload, expires_at: level.expires_at };
-        tree::insert(&mut self.pages, &mut parent.tree, &entry)?;
+        // Most often only the root has changed, and the number of entries.
+        if !tree::overwrite(&mut self.pages, &mut parent.tree, &level.name, &payload)? {
+            let entry = Entry { key: &level.name, payload, expires_at: level.expires_at };
+            tree::insert(&mut self.pages, &mut parent.tree, &entry)?;
+        }
         Ok(())
     }
 

@@ -76,7 +76,8 @@ pub(crate) struct RecordWriter {
     bytes: Vec<u8>,
     /// A record longer than this is a long one.
     piece_bytes: usize,
-    long: Option<LongRecord>,
+    /// In a box: every transaction is moved with its writer, and few are long.
+    long: Option<Box<LongRecord>>,
     /// True once an operation was added that does not remove something.
     adds: bool,
 }
@@ -162,7 +163,7 @@ impl RecordWriter {
             }
             let long = match &mut self.long {
                 Some(long) => long,
-                None => self.long.insert(log.begin_long()?),
+                None => self.long.insert(Box::new(log.begin_long()?)),
             };
             let (now, later) = content.split_at(room);
             if self.bytes.is_empty() {
@@ -180,7 +181,7 @@ impl RecordWriter {
     pub(super) fn finish(self, log: &dyn LongRecords) -> Result<Finished> {
         let Some(mut long) = self.long else { return Ok(Finished::Whole(self.bytes)) };
         log.end_long(&mut long, self.bytes)?;
-        Ok(Finished::Long(Box::new(long)))
+        Ok(Finished::Long(long))
     }
 
     /// The memory, for the next transaction.

@@ -16,7 +16,7 @@ use crate::tree::{Pages, PagesMut};
 use std::sync::Arc;
 
 use super::lent::Spill;
-use super::seat::Lists;
+use super::seat::{Lists, Writer};
 use super::store::{Store, WriterGuard};
 
 /// Lists of more pages than this are not kept for the next transaction.
@@ -29,7 +29,6 @@ pub(crate) struct TxnPages {
     pub(super) spill: Spill,
     pub(crate) writer: WriterGuard,
     epoch: Epoch,
-    lists: Lists,
     /// An index of the arena beyond which growth is told.
     expected: u32,
 }
@@ -37,11 +36,10 @@ pub(crate) struct TxnPages {
 impl TxnPages {
     /// Waits for the writer's seat.
     pub(crate) fn new(store: &Arc<Store>) -> TxnPages {
-        let mut writer = WriterGuard::take(store);
+        let writer = WriterGuard::take(store);
         TxnPages {
             expected: writer.arena.fresh(),
             epoch: writer.tip.epoch.next(),
-            lists: std::mem::take(&mut writer.lists),
             spill: Spill::default(),
             writer,
         }
@@ -54,12 +52,13 @@ impl TxnPages {
 
     /// Frees everything that was allocated.
     pub(crate) fn roll_back(&mut self) {
-        for (index, count) in std::mem::take(&mut self.lists.allocated) {
+        let Writer { lists, arena, .. } = &mut *self.writer;
+        for (index, count) in lists.allocated.drain(..) {
             if !mutation::is(Mutation::RolledBackPageLost) {
-                self.writer.arena.free(index, count);
+                arena.free(index, count);
             }
         }
-        self.lists.clear();
+        lists.clear();
         self.give_up_spilled();
     }
 
@@ -67,7 +66,7 @@ impl TxnPages {
     /// be, so they are free at once.
     pub(crate) fn keep(&mut self, floor: Epoch) {
         let writer = &mut *self.writer;
-        let Lists { spare, spare_units, spare_runs, retired, .. } = &mut self.lists;
+        let Lists { spare, spare_units, spare_runs, retired, .. } = &mut writer.lists;
         for index in spare_units.drain(..) {
             writer.arena.free(index, 1);
         }
@@ -86,8 +85,8 @@ impl TxnPages {
                 writer.arena.retire(retired);
             }
         }
-        self.lists.allocated.clear();
-        self.spill.end(&mut self.writer.lent, Some(self.epoch));
+        writer.lists.allocated.clear();
+        self.spill.end(&mut writer.lent, Some(self.epoch));
     }
 
     /// Takes units of the arena.
@@ -103,7 +102,7 @@ impl TxnPages {
             let reason = format!("{bytes} bytes are in use");
             Error::from(ErrorKind::Full { what: "transaction memory", reason })
         })?;
-        self.lists.allocated.push((index, count));
+        self.writer.lists.allocated.push((index, count));
         // A large transaction grows the arena by itself.
         if index >= self.expected {
             self.writer.store().expect_growth(index);
@@ -114,7 +113,7 @@ impl TxnPages {
 
     /// Retires pages of the file, or units of the arena, that are not owned.
     fn retire_earlier(&mut self, id: PageId, count: u32, born: Epoch) {
-        self.lists.retired.push(Retired { id, count, born, freed: self.epoch });
+        self.writer.lists.retired.push(Retired { id, count, born, freed: self.epoch });
     }
 
     /// Retires what a checkpoint has copied to the file: the base of an overlay too.
@@ -134,7 +133,7 @@ impl TxnPages {
     /// Retires an overlay, of which the base stays.
     fn retire_overlay(&mut self, id: PageId) {
         match self.is_owned(id) {
-            true => self.lists.spare_units.push(id.index()),
+            true => self.writer.lists.spare_units.push(id.index()),
             false => self.retire_earlier(id, 1, self.born(id)),
         }
     }
@@ -146,11 +145,11 @@ impl TxnPages {
 
 impl Drop for TxnPages {
     fn drop(&mut self) {
-        let mut lists = std::mem::take(&mut self.lists);
-        if lists.allocated.capacity() <= LIST_KEPT && lists.retired.capacity() <= LIST_KEPT {
-            lists.clear();
-            self.writer.lists = lists;
+        let lists = &mut self.writer.lists;
+        if lists.allocated.capacity().max(lists.retired.capacity()) > LIST_KEPT {
+            *lists = Lists::default();
         }
+        lists.clear();
     }
 }
 
@@ -187,7 +186,7 @@ impl PagesMut for TxnPages {
 
     fn allocate(&mut self, count: u32) -> Result<PageId> {
         if count == 1
-            && let Some(index) = self.lists.spare.pop()
+            && let Some(index) = self.writer.lists.spare.pop()
         {
             return Ok(PageId::arena(index));
         }
@@ -217,7 +216,7 @@ impl PagesMut for TxnPages {
     }
 
     fn lay_over(&mut self, leaf: PageRef, need: usize) -> Result<Option<PageId>> {
-        let index = match self.lists.spare_units.pop() {
+        let index = match self.writer.lists.spare_units.pop() {
             Some(index) => index,
             None => self.take(1)?,
         };
@@ -225,7 +224,7 @@ impl PagesMut for TxnPages {
         let (memory, content) = (self.memory(), self.memory().page(leaf)?);
         let copy = memory.arena_bytes_mut(id, 1);
         if !overlay::lay(content, leaf, copy, need, epoch) {
-            self.lists.spare_units.push(index);
+            self.writer.lists.spare_units.push(index);
             return Ok(None);
         }
         if leaf.id.is_overlay() {
@@ -257,8 +256,8 @@ impl PagesMut for TxnPages {
         }
         if self.is_owned(page.id) {
             match count {
-                1 => self.lists.spare.push(page.id.index()),
-                _ => self.lists.spare_runs.push((page.id.index(), count * ARENA_UNITS)),
+                1 => self.writer.lists.spare.push(page.id.index()),
+                _ => self.writer.lists.spare_runs.push((page.id.index(), count * ARENA_UNITS)),
             }
             return Ok(());
         }

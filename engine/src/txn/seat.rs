@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::ids::Epoch;
 use crate::pager::{Arena, Retired};
 use crate::sync::{Condvar, Mutex};
-use crate::wal::Sequence;
+use crate::wal::{Room, Sequence};
 
 use super::lent::Lent;
 use super::level::Stack;
@@ -56,6 +56,8 @@ pub(crate) struct Writer {
     pub(crate) freed: Vec<Retired>,
     /// File pages that transactions wrote to since then, or may.
     pub(crate) lent: Lent,
+    /// Room in the log for the records that follow.
+    pub(crate) log_room: Room,
     /// The number that the log gives to the record appended last.
     pub(crate) sequence: Sequence,
     /// The last epoch before those of the flush group that this record is in.

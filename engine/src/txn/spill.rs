@@ -74,15 +74,15 @@ impl TxnPages {
             let next = block.first + (block.bytes / page_bytes) as u32;
             next == page && block.bytes + len <= block.memory.len()
         };
-        if !self.spill.block.as_ref().is_some_and(takes) {
+        if !self.spill.block.as_deref().is_some_and(takes) {
             self.hand_over()?;
             let store = Arc::clone(self.writer.store());
             let behind = self.spill.behind.get_or_insert_with(|| {
                 let file = Arc::clone(store.memory.file());
-                WriteBehind::new(file, WRITE_BYTES, store.options.threads)
+                Box::new(WriteBehind::new(file, WRITE_BYTES, store.options.threads))
             });
             let memory = behind.memory().map_err(|error| failed(&store, error))?;
-            self.spill.block = Some(Block { memory, first: page, bytes: 0 });
+            self.spill.block = Some(Box::new(Block { memory, first: page, bytes: 0 }));
         }
         let block = self.spill.block.as_mut().expect("invariant: just made");
         block.bytes += len;
@@ -103,7 +103,8 @@ impl TxnPages {
 
     /// Has the block written.
     fn hand_over(&mut self) -> Result<()> {
-        let Some(Block { memory, first, bytes }) = self.spill.block.take() else { return Ok(()) };
+        let Some(block) = self.spill.block.take() else { return Ok(()) };
+        let Block { memory, first, bytes } = *block;
         let store: &Store = self.writer.store();
         let page_bytes = store.memory.page_bytes();
         store.memory.forget(first, (bytes / page_bytes) as u32);

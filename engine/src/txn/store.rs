@@ -1,8 +1,9 @@
 //! What all transactions of one open database share.
 //!
 //! Lock order, outermost first: file state, writer, commit queue. A writer may try to get the file
-//! state, and does without it. The log has locks of its own, inside the writer's; it calls
-//! [`Store::publish`], which takes the commit queue.
+//! state, and does without it. The log has locks of its own, inside the writer's. With the commit
+//! queue locked it is called for an append only, which takes the state of its group and no other
+//! lock; it calls [`Store::publish`], which takes the commit queue, without that.
 //!
 //! Invariants:
 //! 1. `queue.unpublished` holds at most one root for each flush group: the last. The others of the
@@ -165,6 +166,9 @@ struct Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     pub(crate) state: parking_lot::Mutex<SignalState>,
+    /// A commit waits for a flush that nobody leads, at the latest when the delay is over. Changed
+    /// with the state locked.
+    pub(crate) wants_flush: AtomicBool,
     /// The thread that flushes waits here.
     pub(crate) flush: parking_lot::Condvar,
     /// The thread that prepares what others will need waits here.
@@ -173,6 +177,22 @@ pub(crate) struct Signals {
     pub(crate) checkpoint: parking_lot::Condvar,
     /// Writers wait here for a checkpoint to end.
     pub(crate) checkpointed: parking_lot::Condvar,
+}
+
+impl Signals {
+    /// Has a thread of the engine flush, within the delay, what was appended before this call.
+    #[inline]
+    pub(crate) fn request_flush(&self) {
+        // Once asked for is enough. The thread takes the request back before it locks the log's
+        // group: whoever appended after that sees that nothing is asked for.
+        if self.wants_flush.load(Ordering::Relaxed) {
+            return;
+        }
+        let state = self.state.lock();
+        self.wants_flush.store(true, Ordering::Relaxed);
+        self.flush.notify_one();
+        drop(state);
+    }
 }
 
 /// Sizes that are looked at without a lock: how much waits for a checkpoint, and what the newest
@@ -190,7 +210,8 @@ pub(crate) struct Gauges {
     /// Bytes of records appended since open, and of those the ones in a checkpoint.
     pub(crate) appended_bytes: AtomicU64,
     pub(crate) checkpointed_bytes: AtomicU64,
-    /// Where the log behind the newest checkpoint begins.
+    /// Bytes of the log's frames that are in no checkpoint, padding included; and where they begin.
+    pub(crate) log_frame_bytes: AtomicU64,
     pub(crate) log_start: parking_lot::Mutex<Option<Position>>,
     /// Pages of the data file, those of them that are free, and the newest checkpoint's number.
     pub(crate) file_pages: AtomicU64,
@@ -213,9 +234,7 @@ impl Gauges {
 /// Protected by its mutex in [`Signals`].
 #[derive(Debug, Default)]
 pub(crate) struct SignalState {
-    /// A commit waits for a flush that nobody leads, at the latest when the delay is over.
-    pub(crate) flush: bool,
-    /// The same, at once.
+    /// As [`Signals::wants_flush`], at once.
     pub(crate) flush_now: bool,
     /// The log's next segment is wanted, or memory for the arena.
     pub(crate) prepare: bool,
@@ -284,9 +303,19 @@ impl Store {
             queue.position = end;
         }
         drop(queue);
+        self.measure_log();
         if self.wal.get().is_some_and(Wal::wants_segment) {
             self.prepare_ahead();
         }
+    }
+
+    /// Takes note of how long the log is now.
+    pub(crate) fn measure_log(&self) {
+        let Some(wal) = self.wal.get() else { return };
+        // Locked to the end, so that what is noted last is measured from the newest start.
+        let start = self.gauges.log_start.lock();
+        let bytes = start.map_or(0, |start| wal.bytes_since(start));
+        self.gauges.log_frame_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Has a thread of the engine make the next segment of the log and find memory for the arena,
@@ -412,12 +441,6 @@ impl Store {
             let backed = self.gauges.arena_backed.fetch_min(from, Ordering::Relaxed);
             self.memory.release_arena(from, count.max(backed.saturating_sub(from)));
         }
-    }
-
-    /// Bytes of the log that no checkpoint has yet, padding included.
-    pub(crate) fn log_frame_bytes(&self) -> u64 {
-        let start = *self.gauges.log_start.lock();
-        start.and_then(|start| Some(self.wal.get()?.bytes_since(start))).unwrap_or(0)
     }
 
     /// Frees what neither readers nor future readers can reach.

@@ -11,7 +11,8 @@
 //! | [`group`] | who writes, who waits, who is woken |
 //! | [`segment`] | segment files and their life |
 //! | [`long`] | a record written while its transaction runs |
-//! | [`writer`] | frames into segments, space ahead of need |
+//! | [`writer`] | frames into segments |
+//! | [`spares`], [`room`] | space ahead of need, for segments and for records |
 //! | [`reader`] | frames out of segments, records out of frames |
 //! | [`recover`] | opening: replay, and torn tail or damage |
 //! | [`remains`] | what is left of a log that is damaged |
@@ -36,7 +37,9 @@ mod reader;
 mod record;
 mod recover;
 mod remains;
+mod room;
 mod segment;
+mod spares;
 mod writer;
 
 #[cfg(test)]
@@ -51,6 +54,7 @@ pub(crate) use self::long::LongRecord;
 use self::reader::{Scan, Step};
 use self::record::Flaw;
 pub(crate) use self::remains::{Remains, Remnant};
+pub(crate) use self::room::Room;
 use self::writer::Log;
 #[cfg(test)]
 use crate::error::Error;
@@ -162,8 +166,9 @@ pub(crate) struct WalStats {
 }
 
 /// Told what became durable: the last record, and the position behind its frame. Called by one
-/// thread at a time, in order, before anybody who waits for these records is woken. Must not call
-/// the log, nor take a lock that is held while the log is called.
+/// thread at a time, in order, before anybody who waits for these records is woken. May ask the
+/// log for sizes and do nothing else with it; must not take a lock that is held while the log is
+/// called for more than an append.
 pub(crate) type Publish<'a> = &'a dyn Fn(Sequence, Position);
 
 /// Receives a record at recovery, and where the frame ends that holds its last byte. When the next
@@ -236,7 +241,8 @@ impl Wal {
         let backlog = loop {
             let backlog = self.group.backlog()?;
             let pending = backlog.pending.bytes;
-            let is_much = pending > 0 && pending.saturating_add(bytes) > WAL_PENDING_BYTES_MAX;
+            let pending_max = WAL_PENDING_BYTES_MAX - Room::BYTES;
+            let is_much = pending > 0 && pending.saturating_add(bytes) > pending_max;
             // What is left of the active segment counts for nothing once a long record is there.
             if !is_much && !backlog.has_long {
                 break backlog;
@@ -252,6 +258,26 @@ impl Wal {
         let apart = record::footprint(pending.records, pending.bytes)
             .saturating_add(record::footprint(1, bytes));
         self.log.promise(flying.saturating_add(apart), leaves)
+    }
+
+    /// Makes sure that a record of `bytes` fits `room`: takes it from there if it is, else reserves
+    /// it as [`Wal::reserve`] does, and room for records after it where the log has that already.
+    /// REQUIRES: since `room` was last used nothing was reserved without it, and no long record was
+    /// appended.
+    pub(crate) fn reserve_room(
+        &self,
+        room: &mut Room,
+        bytes: usize,
+        publish: Publish<'_>,
+    ) -> Result<()> {
+        if room.take(bytes) {
+            return Ok(());
+        }
+        self.reserve(bytes, Leaves::Reserve, publish)?;
+        if self.log.promise_more(Room::PROMISE_BYTES) {
+            *room = Room::FULL;
+        }
+        Ok(())
     }
 
     /// Prepares what is kept for records that only remove, if it is not there yet. Whoever takes

@@ -1,4 +1,4 @@
-//! Writing the log: a batch into frames, frames into segments, space ahead of need.
+//! Writing the log: a batch into frames, frames into segments, and files that go.
 //!
 //! Never decides who writes: [`Log::write`] is called by the leader of the group alone. Never reads
 //! a frame.
@@ -17,35 +17,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::group::Batch;
 use super::long::{Finished, LongRecord};
 use super::record::{self, BLOCK, SEGMENT_LOSS_BYTES, SegmentHeader, Splitter};
-use super::segment::{self, Live, Missing, SegmentFile, Segments, Size};
-use super::{Leaves, Position, WalOptions, WalStats};
+use super::segment::{self, Live, SegmentFile, Segments, Size};
+use super::{Position, WalOptions, WalStats};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::io::{Host, Region};
-use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_RESERVE_BYTES};
+use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX};
 use crate::mutation::{self, Mutation};
 use crate::sync::Mutex;
-
-/// Bytes of frames that the segment behind a long record takes.
-const NEXT_BYTES: u64 = 32 << 10;
 
 /// The segments of a log and what is needed to write to them.
 #[derive(Debug)]
 pub(super) struct Log {
-    host: Arc<dyn Host>,
-    dir: PathBuf,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) dir: PathBuf,
     database_id: [u8; 16],
-    options: WalOptions,
+    pub(super) options: WalOptions,
     /// Where frames are put together. Taken by the leader only, for the whole of a write: nobody
     /// ever waits for it.
     buffer: Mutex<Buffer>,
     /// Held while files are made or removed, so that this is done by one thread at a time.
-    maintenance: Mutex<()>,
+    pub(super) maintenance: Mutex<()>,
     /// Held for moments only, never during an operation on a file.
-    segments: Mutex<Segments>,
+    pub(super) segments: Mutex<Segments>,
     /// The active segment is more than half full, and nobody has looked yet whether there is a
     /// spare to follow it.
-    half_full: AtomicBool,
+    pub(super) half_full: AtomicBool,
 }
 
 /// Aligned memory that grows to the largest frame that was needed. Guarded by `Log::buffer`.
@@ -255,102 +252,6 @@ impl Log {
         Ok(())
     }
 
-    /// Bytes of frames that are kept for records that only remove.
-    fn reserve_bytes(&self) -> u64 {
-        WAL_RESERVE_BYTES.min(self.options.segment_bytes_max / 4)
-    }
-
-    /// Makes sure that `needed` bytes of frames fit and that what `leaves` says is left, and goes
-    /// on to fit until the next promise. On failure nothing has changed, except that what is to be
-    /// left may be ready.
-    pub(super) fn promise(&self, needed: u64, leaves: Leaves) -> Result<()> {
-        let kept = match leaves {
-            Leaves::Reserve => self.reserve_bytes(),
-            Leaves::Nothing => 0,
-        };
-        let missing = || {
-            let mut segments = self.segments.lock();
-            let missing = segments.missing(needed, kept);
-            if missing.is_nothing() {
-                segments.promised = needed;
-            }
-            missing
-        };
-        if missing().is_nothing() { Ok(()) } else { self.extend(missing) }
-    }
-
-    /// A segment to go on with behind a long record. A small one: perhaps the next record is long
-    /// too, and leaves it as it is.
-    pub(super) fn make_next(&self) -> Result<SegmentFile> {
-        self.make(NEXT_BYTES, Size::Smallest)
-    }
-
-    /// See [`super::Wal::keep_reserve`].
-    pub(super) fn keep_reserve(&self) -> Result<()> {
-        let missing = || self.segments.lock().missing(0, self.reserve_bytes());
-        if missing().is_nothing() { Ok(()) } else { self.extend(missing) }
-    }
-
-    /// Prepares segments until nothing is missing. On failure those that were prepared are removed
-    /// again, but for what is kept: that comes first, and stays.
-    fn extend(&self, missing: impl Fn() -> Missing) -> Result<()> {
-        let _one_at_a_time = self.maintenance.lock();
-        let mut made = Vec::new();
-        loop {
-            let missing = missing();
-            let prepared = match missing {
-                Missing { needed: 0, kept: 0 } => return Ok(()),
-                Missing { kept, .. } if kept > 0 => {
-                    self.prepare(kept, Size::Smallest)?;
-                    continue;
-                }
-                Missing { needed, .. } => {
-                    let growing = self.prepare(needed, Size::Growing);
-                    growing.or_else(|error| match error.is_full() {
-                        // There may be room for a small one.
-                        true => self.prepare(needed, Size::Smallest),
-                        false => Err(error),
-                    })
-                }
-            };
-            match prepared {
-                Ok(file_number) => made.push(file_number),
-                Err(error) => {
-                    self.discard(&made);
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    /// Makes one spare that takes `needed` bytes if it may. Returns the number of its file.
-    /// REQUIRES the maintenance lock, or that nobody else knows the log yet.
-    fn prepare(&self, needed: u64, size: Size) -> Result<u64> {
-        let spare = self.make(needed, size)?;
-        let file_number = spare.file_number;
-        self.segments.lock().spares.push(spare);
-        Ok(file_number)
-    }
-
-    /// Makes a file that is ready to become a segment, and is in no list.
-    fn make(&self, needed: u64, size: Size) -> Result<SegmentFile> {
-        let (file_number, bytes) = {
-            let mut segments = self.segments.lock();
-            let file_number = segments.next_file;
-            segments.next_file += 1;
-            (file_number, segments.next_bytes(needed, size, &self.options))
-        };
-        let unused = std::mem::take(&mut self.segments.lock().unused);
-        segment::remove(&*self.host, &self.dir, unused)?;
-        let filled = segment::is_filled_for(needed);
-        let spare = segment::prepare(&*self.host, &self.dir, file_number, bytes, filled)?;
-        if filled && size == Size::Growing {
-            let mut segments = self.segments.lock();
-            segments.filled_max = segments.filled_max.max(bytes);
-        }
-        Ok(spare)
-    }
-
     /// See [`super::Wal::begin_long`].
     pub(super) fn begin_long(&self) -> Result<LongRecord> {
         let (file_number, first_lsn) = {
@@ -365,45 +266,9 @@ impl Log {
         self.options.piece_bytes()
     }
 
-    /// Removes spares by file number, as far as they are still spare. REQUIRES the maintenance
-    /// lock.
-    fn discard(&self, file_numbers: &[u64]) {
-        let discarded: Vec<SegmentFile> = {
-            let mut segments = self.segments.lock();
-            let spares = std::mem::take(&mut segments.spares);
-            let (discarded, kept) =
-                spares.into_iter().partition(|spare| file_numbers.contains(&spare.file_number));
-            segments.spares = kept;
-            discarded
-        };
-        // The caller has the failure that matters; a file that stays is removed at the next open.
-        let _ = segment::remove(&*self.host, &self.dir, discarded);
-    }
-
     /// See [`super::Wal::wants_segment`].
     pub(super) fn wants_segment(&self) -> bool {
         self.half_full.load(Ordering::Relaxed)
-    }
-
-    /// See [`super::Wal::prepare_ahead`].
-    pub(super) fn prepare_ahead(&self) -> Result<bool> {
-        let wanted = || {
-            let segments = self.segments.lock();
-            let active = segments.live.back().filter(|_| segments.writing);
-            let Some(active) = active else { return false };
-            let half_full = active.end >= active.header.bytes / 2;
-            let next = active.header.bytes.min(self.options.segment_bytes_max);
-            half_full && !segments.has_spares_for(next, self.reserve_bytes())
-        };
-        self.half_full.store(false, Ordering::Relaxed);
-        if !wanted() {
-            return Ok(false);
-        }
-        let _one_at_a_time = self.maintenance.lock();
-        if !wanted() {
-            return Ok(false);
-        }
-        self.prepare(BLOCK, Size::Growing).map(|_| true)
     }
 
     /// See [`super::Wal::recycle`].
@@ -498,7 +363,7 @@ mod tests {
         ID, SMALL, commit, create, create_with, dir, fail_at, files, limit_space, nothing, open,
         pseudo_random, range,
     };
-    use super::super::{Wal, record};
+    use super::super::{Leaves, Room, Wal, record};
     use super::*;
     use crate::io::sim::SimDisk;
     use crate::limits::WAL_SEGMENT_BYTES_FIRST;
@@ -529,14 +394,19 @@ mod tests {
     #[test]
     fn what_was_reserved_is_written_without_new_space() {
         let mut random = pseudo_random(5);
-        for options in [SMALL, GROWING] {
+        for (options, by_room) in [(SMALL, false), (GROWING, false), (SMALL, true), (GROWING, true)]
+        {
             let disk = SimDisk::new(2);
             let wal = create_with(&disk, options);
+            let mut room = Room::default();
             for _ in 0..if cfg!(miri) { 1 } else { 300 } {
                 for _ in 0..=random(4) {
                     let len = [random(200), random(9000), random(60_000)][random(3) as usize];
                     let len = usize::try_from(len).unwrap();
-                    wal.reserve(len, Leaves::Nothing, &nothing).unwrap();
+                    match by_room {
+                        true => wal.reserve_room(&mut room, len, &nothing).unwrap(),
+                        false => wal.reserve(len, Leaves::Nothing, &nothing).unwrap(),
+                    }
                     wal.append(&vec![1; len]).unwrap();
                 }
                 let before = disk.list_all();
