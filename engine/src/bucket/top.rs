@@ -15,8 +15,9 @@ impl ReadTxn<'_> {
     ///
     /// # Errors
     /// `BucketNotFound` when it is missing; `Corrupt` when a page on the way is damaged.
+    #[inline(always)]
     pub fn bucket(&self, name: impl AsRef<[u8]>) -> Result<Bucket<'_>> {
-        self.root().bucket(name)
+        Bucket::top(self.view(), &self.pin, name.as_ref())
     }
 
     /// The names of the top-level buckets, in order.
@@ -28,6 +29,7 @@ impl ReadTxn<'_> {
     }
 
     /// The bucket that holds the top-level buckets.
+    #[inline]
     pub(crate) fn root(&self) -> Bucket<'_> {
         Bucket::of_root(self.view(), self.pin.buckets())
     }

@@ -12,7 +12,8 @@ use crate::limits::GET_MANY_WIDTH;
 use crate::page::{Entry, Interior, Leaf};
 
 /// The entry with this key.
-#[inline]
+// Always inline, as what it is made of: an entry that is returned travels through memory.
+#[inline(always)]
 pub(crate) fn get<'a, P: Pages>(
     pages: &'a P,
     root: Root<'a>,
@@ -27,7 +28,7 @@ pub(crate) fn get<'a, P: Pages>(
 }
 
 /// As [`get`], from a root page that was opened before.
-#[inline]
+#[inline(always)]
 pub(crate) fn get_from<'a, P: Pages>(
     pages: &'a P,
     root: Opened<'a>,
@@ -96,7 +97,7 @@ pub(crate) fn expect_leaves<'k, P: Pages>(
 }
 
 /// The leaf where `key` belongs.
-#[inline]
+#[inline(always)]
 fn leaf_for<'a, P: Pages>(pages: &'a P, root: Opened<'a>, key: &[u8]) -> Result<Leaf<'a>> {
     let (mut bytes, mut level) = root;
     while level > 0 {

@@ -63,7 +63,7 @@ impl Readers {
     }
 
     /// Claims a slot for the root published now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pin(&self, published: &Published) -> Result<(Claim, PublishedRoot)> {
         let (mut seen, mut root) = published.load();
         let (slot, cell) = self.claim(root.epoch)?;
