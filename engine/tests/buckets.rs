@@ -1,7 +1,9 @@
 //! What a user does with buckets: create, nest, read, write, walk, drop, reopen.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{Db, ErrorKind, Options, Result};
@@ -204,6 +206,36 @@ fn ranges_go_both_ways_and_meet() -> Result<()> {
         let wanted: Vec<Vec<u8>> = (0..50).map(|index| key(index * 40)).collect();
         let found = bucket.get_many(&wanted)?;
         assert_eq!(found.iter().filter(|value| value.is_some()).count(), 25);
+        Ok(())
+    })
+}
+
+/// Whatever the turns that the two ends take, they give what a list gives.
+#[test]
+fn the_ends_of_a_range_may_take_any_turns() -> Result<()> {
+    let (_dir, db) = open();
+    db.update(|txn| {
+        let mut bucket = txn.create_bucket("b")?;
+        for key in ["a", "c", "f", "h"] {
+            bucket.put(key, "v")?;
+        }
+        bucket.put("d", vec![7; 50_000])?;
+        bucket.put_until("e", "late", SystemTime::UNIX_EPOCH + Duration::from_secs(9))?;
+        bucket.create_bucket("b")?;
+        bucket.create_bucket("g").map(|_| ())
+    })?;
+    let all: VecDeque<&[u8]> = [b"a", b"c", b"d", b"f", b"h"].iter().map(|key| &key[..]).collect();
+    db.view(|txn| {
+        for turns in 0_u32..1 << 7 {
+            let (mut expected, mut range) = (all.clone(), txn.bucket("b")?.iter()?);
+            for turn in 0..7 {
+                let (found, expected) = match turns >> turn & 1 {
+                    0 => (range.next(), expected.pop_front()),
+                    _ => (range.next_back(), expected.pop_back()),
+                };
+                assert_eq!(found.transpose()?.map(|pair| pair.0), expected, "turns {turns:07b}");
+            }
+        }
         Ok(())
     })
 }

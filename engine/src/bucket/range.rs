@@ -118,14 +118,16 @@ impl<'txn> Range<'txn> {
     fn first(&mut self) -> Result<Option<Entry<'txn>>> {
         let cursor = tree::Cursor::new(self.bucket.view().pages(), self.bucket.root());
         let cursor = self.front.insert(cursor);
-        match &self.start {
-            Bound::Unbounded => cursor.seek_to_first(),
-            Bound::Included(start) => cursor.seek(start),
+        let found = match &self.start {
+            Bound::Unbounded => return cursor.seek_to_first(),
+            Bound::Included(start) => cursor.seek(start)?,
             Bound::Excluded(start) => match cursor.seek(start)? {
-                Some(entry) if entry.key == &**start => cursor.next(),
-                other => Ok(other),
+                Some(entry) if entry.key == &**start => cursor.next()?,
+                other => other,
             },
-        }
+        };
+        cursor.expect_beside(false);
+        Ok(found)
     }
 
     /// The next entry from the back, within the start bound.
@@ -134,11 +136,17 @@ impl<'txn> Range<'txn> {
             Some(cursor) => cursor.prev()?,
             None => self.last()?,
         };
-        Ok(entry.filter(|entry| match &self.start {
+        Ok(entry.filter(|entry| self.is_after_start(entry.key)))
+    }
+
+    /// True when the start bound lets a key through.
+    #[inline]
+    fn is_after_start(&self, key: &[u8]) -> bool {
+        match &self.start {
             Bound::Unbounded => true,
-            Bound::Included(start) => entry.key >= &**start,
-            Bound::Excluded(start) => entry.key > &**start,
-        }))
+            Bound::Included(start) => key >= &**start,
+            Bound::Excluded(start) => key > &**start,
+        }
     }
 
     fn last(&mut self) -> Result<Option<Entry<'txn>>> {
@@ -149,11 +157,13 @@ impl<'txn> Range<'txn> {
             Bound::Included(end) => (end, true),
             Bound::Excluded(end) => (end, false),
         };
-        match cursor.seek(end)? {
-            Some(entry) if included && entry.key == &**end => Ok(Some(entry)),
-            Some(_) => cursor.prev(),
-            None => cursor.seek_to_last(),
-        }
+        let found = match cursor.seek(end)? {
+            Some(entry) if included && entry.key == &**end => Some(entry),
+            Some(_) => cursor.prev()?,
+            None => cursor.seek_to_last()?,
+        };
+        cursor.expect_beside(true);
+        Ok(found)
     }
 
     fn forward(&mut self) -> Result<Option<Pair<'txn>>> {
@@ -170,7 +180,9 @@ impl<'txn> Range<'txn> {
 
     fn backward(&mut self) -> Result<Option<Pair<'txn>>> {
         while let Some(entry) = self.step_back()? {
-            self.end = Bound::Excluded(Cow::Borrowed(entry.key));
+            if self.front.is_some() {
+                self.end = Bound::Excluded(Cow::Borrowed(entry.key));
+            }
             if let Some(pair) = self.pair(&entry)? {
                 return Ok(Some(pair));
             }
@@ -210,15 +222,29 @@ impl<'txn> Iterator for Range<'txn> {
             self.done = !self.is_before_end(key);
             return (!self.done).then_some(Ok((key, value)));
         }
+        if self.front.is_none()
+            && let Some(key) = self.back.as_ref().and_then(|back| back.current()).map(|e| e.key)
+        {
+            // From now on the two ends must not pass each other.
+            self.end = Bound::Excluded(Cow::Borrowed(key));
+        }
         let step = self.forward();
         self.fuse(step)
     }
 }
 
 impl DoubleEndedIterator for Range<'_> {
+    #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
+        }
+        if self.front.is_none()
+            && let Some(back) = &mut self.back
+            && let Some((key, value)) = back.previous_plain()
+        {
+            self.done = !self.is_after_start(key);
+            return (!self.done).then_some(Ok((key, value)));
         }
         if self.back.is_none()
             && let Some(key) = self.front.as_ref().and_then(|front| front.current()).map(|e| e.key)

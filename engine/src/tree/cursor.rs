@@ -46,6 +46,9 @@ enum Aim<'k> {
 /// `index` while the leaf is empty: stepping forward from it gives 0, which the leaf has not.
 const NO_INDEX: usize = usize::MAX;
 
+/// Entries that are asked for ahead where a scan begins.
+const EXPECTED: usize = 4;
+
 impl<'a, P: Pages> Cursor<'a, P> {
     /// A cursor before the first entry.
     #[inline]
@@ -112,6 +115,18 @@ impl<'a, P: Pages> Cursor<'a, P> {
     #[inline]
     pub(crate) fn seek(&mut self, key: &[u8]) -> Result<Option<Entry<'a>>> {
         self.seek_to(Aim::NotBelow(key))
+    }
+
+    /// Says that the entries before the one at hand will soon be read, or those after it.
+    #[inline]
+    pub(crate) fn expect_beside(&self, before: bool) {
+        for distance in 1..=EXPECTED {
+            let index = match before {
+                true => self.index.wrapping_sub(distance),
+                false => self.index.wrapping_add(distance),
+            };
+            self.leaf.expect_entry(index);
+        }
     }
 
     /// Goes to the first entry.
