@@ -1,8 +1,8 @@
 //! The end of a write transaction: its record in the log, its root in the queue, and the wait.
 //!
-//! Order, for each commit: make room in the log, queue the root, append the record, give up the
-//! writer lock, wait for the flush that the whole group shares. The log publishes the group's last
-//! root before it wakes anyone.
+//! Order, for each commit: make room in the log; with the queue locked, append the record and queue
+//! the root, so that nobody can publish in between; give up the writer's seat; wait for the flush
+//! that the whole group shares. The log publishes the group's last root before it wakes anyone.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -113,11 +113,14 @@ impl WriteTxn {
         let parent = self.levels.last_mut().expect("invariant: the root level is always open");
         parent.dirty = true;
         let payload = Payload::Bucket(payload);
-        // Most often only the root has changed, and the number of entries.
-        if !tree::overwrite(&mut self.pages, &mut parent.tree, &level.name, &payload)? {
-            let entry = Entry { key: &level.name, payload, expires_at: level.expires_at };
-            tree::insert(&mut self.pages, &mut parent.tree, &entry)?;
+        // Of a bucket with pages of its own only the root has changed, and the number of entries.
+        if with_image.is_empty()
+            && tree::overwrite(&mut self.pages, &mut parent.tree, &level.name, &payload)?
+        {
+            return Ok(());
         }
+        let entry = Entry { key: &level.name, payload, expires_at: level.expires_at };
+        tree::insert(&mut self.pages, &mut parent.tree, &entry)?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! 1. Only pages born in this transaction are changed in place.
 //! 2. Nothing outside this transaction changes before it commits: a rollback frees every page it
 //!    allocated and forgets what it retired.
+//! 3. However it ends, the writer's lists are empty when the next one begins.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, PageId, PageRef};

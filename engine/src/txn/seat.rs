@@ -62,9 +62,10 @@ pub(crate) struct Writer {
     pub(crate) sequence: Sequence,
     /// The last epoch before those of the flush group that this record is in.
     pub(crate) group_floor: Epoch,
-    /// Memory for the next transaction: its record, its lists of pages, its open buckets.
-    pub(crate) record: Vec<u8>,
+    /// The lists of the open transaction; empty, and kept for their memory, when there is none.
     pub(crate) lists: Lists,
+    /// Memory for the next transaction: its record, its open buckets.
+    pub(crate) record: Vec<u8>,
     pub(crate) stack: Stack,
     /// Set when the database is closed: what is appended after the last checkpoint, which says
     /// that the log ends there, would be lost.

@@ -1,9 +1,9 @@
 //! What all transactions of one open database share.
 //!
 //! Lock order, outermost first: file state, writer, commit queue. A writer may try to get the file
-//! state, and does without it. The log has locks of its own, inside the writer's. With the commit
-//! queue locked it is called for an append only, which takes the state of its group and no other
-//! lock; it calls [`Store::publish`], which takes the commit queue, without that.
+//! state, and does without it. The log has locks of its own, inside the writer's. It calls
+//! [`Store::publish`], which takes the commit queue, with none of them held; with the queue locked
+//! it is called for an append only, with `log_start` locked for a size only.
 //!
 //! Invariants:
 //! 1. `queue.unpublished` holds at most one root for each flush group: the last. The others of the
@@ -166,8 +166,8 @@ struct Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     pub(crate) state: parking_lot::Mutex<SignalState>,
-    /// A commit waits for a flush that nobody leads, at the latest when the delay is over. Changed
-    /// with the state locked.
+    /// A commit waits for a flush that nobody leads: one is due when the delay is over. Changed with
+    /// the state locked.
     pub(crate) wants_flush: AtomicBool,
     /// The thread that flushes waits here.
     pub(crate) flush: parking_lot::Condvar,

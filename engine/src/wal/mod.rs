@@ -168,7 +168,7 @@ pub(crate) struct WalStats {
 /// Told what became durable: the last record, and the position behind its frame. Called by one
 /// thread at a time, in order, before anybody who waits for these records is woken. May ask the
 /// log for sizes and do nothing else with it; must not take a lock that is held while the log is
-/// called for more than an append.
+/// called for more than an append or a size.
 pub(crate) type Publish<'a> = &'a dyn Fn(Sequence, Position);
 
 /// Receives a record at recovery, and where the frame ends that holds its last byte. When the next

@@ -17,8 +17,8 @@ pub(crate) struct Room {
 impl Room {
     /// Bytes of frames that are reserved at once.
     pub(super) const BYTES: u64 = 256 << 10;
-    /// What the log is to promise for that. Records written together can take more than they take
-    /// one by one, where they come to more than a frame: two blocks for each half of a frame.
+    /// What the log is to promise for that. [`footprint`] allows records that are written together,
+    /// where they come to more than a frame, two blocks more for each half of a frame.
     pub(super) const PROMISE_BYTES: u64 = Room::BYTES + 16 * BLOCK;
     /// Right after the promise.
     pub(super) const FULL: Room = Room { left: Room::BYTES };
@@ -29,6 +29,11 @@ impl Room {
         let left = self.left.checked_sub(footprint(1, bytes as u64));
         self.left = left.unwrap_or(0);
         left.is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.left > 0
     }
 }
 

@@ -394,17 +394,24 @@ mod tests {
     #[test]
     fn what_was_reserved_is_written_without_new_space() {
         let mut random = pseudo_random(5);
-        for (options, by_room) in [(SMALL, false), (GROWING, false), (SMALL, true), (GROWING, true)]
+        let many = WalOptions { segment_bytes_max: 48 << 10, spares_max: 40, ..SMALL };
+        for (options, by_room) in
+            [(SMALL, false), (GROWING, false), (SMALL, true), (GROWING, true), (many, true)]
         {
             let disk = SimDisk::new(2);
             let wal = create_with(&disk, options);
-            let mut room = Room::default();
+            // So many segments that a room lies across several.
+            wal.reserve(700_000, Leaves::Nothing, &nothing).unwrap();
+            let (mut room, mut rooms) = (Room::default(), 0);
             for _ in 0..if cfg!(miri) { 1 } else { 300 } {
                 for _ in 0..=random(4) {
                     let len = [random(200), random(9000), random(60_000)][random(3) as usize];
                     let len = usize::try_from(len).unwrap();
                     match by_room {
-                        true => wal.reserve_room(&mut room, len, &nothing).unwrap(),
+                        true => {
+                            wal.reserve_room(&mut room, len, &nothing).unwrap();
+                            rooms += u32::from(room.is_open());
+                        }
                         false => wal.reserve(len, Leaves::Nothing, &nothing).unwrap(),
                     }
                     wal.append(&vec![1; len]).unwrap();
@@ -416,6 +423,7 @@ mod tests {
                 assert_eq!(disk.list_all(), before, "the leader made a file");
                 wal.recycle(wal.end()).unwrap();
             }
+            assert!(!by_room || options == SMALL || rooms > 0, "{options:?}");
         }
     }
 
