@@ -166,8 +166,8 @@ struct Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     pub(crate) state: parking_lot::Mutex<SignalState>,
-    /// A commit waits for a flush that nobody leads: one is due when the delay is over. Changed with
-    /// the state locked.
+    /// A commit waits for a flush that nobody leads: one is due when the delay is over. Changed
+    /// with the state locked.
     pub(crate) wants_flush: AtomicBool,
     /// The thread that flushes waits here.
     pub(crate) flush: parking_lot::Condvar,
