@@ -16,6 +16,9 @@ side-by-side: Bristlecone beside other engines, and beside the limit of the mach
                   alone (10)
   --only NAME     only workloads whose name contains NAME; may be repeated
   --engine NAME   only engines of this name; may be repeated
+  --memory MB     what engines are told to take, of those that can be told, for caches and for
+                  changed pages together (a cache of all data; Bristlecone its defaults)
+  --group DIR     a memory cgroup that each engine's process enters when its data is made
   --dir DIR       where databases are put, on the device that is measured (temporary files)
   --json FILE     where all figures are written
   --list          tell workloads and engines, and stop";
@@ -31,6 +34,10 @@ pub(crate) struct Arguments {
     pub(crate) patience: Duration,
     pub(crate) only: Vec<String>,
     pub(crate) engines: Vec<String>,
+    /// Bytes of memory that engines are told to take.
+    pub(crate) memory_bytes: Option<u64>,
+    /// The memory cgroup that engines are in.
+    pub(crate) group: Option<PathBuf>,
     pub(crate) dir: PathBuf,
     pub(crate) json: Option<PathBuf>,
     pub(crate) list: bool,
@@ -47,6 +54,8 @@ impl Arguments {
             patience: Duration::from_secs(10),
             only: Vec::new(),
             engines: Vec::new(),
+            memory_bytes: None,
+            group: None,
             dir: std::env::temp_dir(),
             json: None,
             list: false,
@@ -62,6 +71,8 @@ impl Arguments {
                 "--calm" => arguments.patience = seconds(&value()?)?,
                 "--only" => arguments.only.push(value()?),
                 "--engine" => arguments.engines.push(value()?),
+                "--memory" => arguments.memory_bytes = Some(megabytes(&value()?)?),
+                "--group" => arguments.group = Some(value()?.into()),
                 "--dir" => arguments.dir = value()?.into(),
                 "--json" => arguments.json = Some(value()?.into()),
                 "--list" => arguments.list = true,
@@ -77,9 +88,13 @@ impl Arguments {
     }
 
     /// The options of a process that takes part in a round.
-    pub(crate) fn for_child(&self) -> [String; 4] {
-        let seconds = self.duration.as_secs_f64().to_string();
-        ["--pairs".to_owned(), self.pairs.to_string(), "--seconds".to_owned(), seconds]
+    pub(crate) fn for_child(&self) -> Vec<String> {
+        let (pairs, seconds) = (self.pairs.to_string(), self.duration.as_secs_f64().to_string());
+        let memory = self.memory_bytes.map(|bytes| (bytes / MEGABYTE).to_string());
+        let group = self.group.as_ref().map(|dir| dir.display().to_string());
+        let options = [("--pairs", Some(pairs)), ("--seconds", Some(seconds))];
+        let options = options.into_iter().chain([("--memory", memory), ("--group", group)]);
+        options.filter_map(|(option, value)| Some([option.to_owned(), value?])).flatten().collect()
     }
 
     /// Whether a workload is asked for.
@@ -93,6 +108,43 @@ impl Arguments {
     }
 }
 
+const MEGABYTE: u64 = 1_000_000;
+
+fn megabytes(word: &str) -> Result<u64> {
+    match word.parse::<u64>()?.checked_mul(MEGABYTE) {
+        Some(bytes) if bytes >= 8 * MEGABYTE => Ok(bytes),
+        _ => Err(format!("expected at least 8 MB of memory, found {word}").into()),
+    }
+}
+
 fn seconds(word: &str) -> Result<Duration> {
     Ok(Duration::try_from_secs_f64(word.parse()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments> {
+        Arguments::parse(line.split(' ').map(str::to_owned))
+    }
+
+    #[test]
+    fn what_concerns_a_child_reaches_it() {
+        let parent = parse("--pairs 5000 --memory 64 --group /sys/group").expect("arguments");
+        let child = Arguments::parse(parent.for_child()).expect("arguments");
+        assert_eq!((child.pairs, child.memory_bytes), (5000, Some(64_000_000)));
+        assert_eq!(child.group, Some(PathBuf::from("/sys/group")));
+        let child = Arguments::parse(parse("--seconds 3").expect("arguments").for_child());
+        let child = child.expect("arguments");
+        assert_eq!((child.memory_bytes, child.group), (None, None));
+        assert_eq!(child.duration, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn too_little_memory_is_refused() {
+        let error = parse("--memory 7").expect_err("too little");
+        assert_eq!(error.to_string(), "expected at least 8 MB of memory, found 7");
+        assert!(parse("--memory much").is_err() && parse("--memory").is_err());
+    }
 }

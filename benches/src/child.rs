@@ -59,7 +59,8 @@ fn kind_of(name: &str) -> Result<Kind> {
 fn engine_of(name: &str, dir: &str, payload_bytes: u64) -> Result<Box<dyn Engine>> {
     let kind = kind_of(name)?;
     let value_bytes = Shape::Random.value_bytes();
-    let opening = Opening { mode: Mode::Durable, payload_bytes, value_bytes, data: None };
+    let (mode, memory_bytes, data) = (Mode::Durable, None, None);
+    let opening = Opening { mode, payload_bytes, value_bytes, memory_bytes, data };
     (kind.open)(Path::new(dir), &opening)
 }
 

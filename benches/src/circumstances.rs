@@ -5,7 +5,8 @@ use crate::machine;
 use crate::record::Circumstances;
 
 /// Options whose values are places of one machine, and what is told in their stead.
-const PLACES: &[(&str, &str)] = &[("--dir", "DIR"), ("--json", "FILE"), ("--record", "FILE")];
+const PLACES: &[(&str, &str)] =
+    &[("--dir", "DIR"), ("--json", "FILE"), ("--record", "FILE"), ("--group", "GROUP")];
 
 /// Features of this crate, and whether this build has them.
 const FEATURES: &[(&str, bool)] = &[

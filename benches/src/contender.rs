@@ -217,5 +217,6 @@ fn opening(mode: Mode, common: &Common<'_>) -> Opening {
         Set::Values => (VALUE_BYTES_MAX as u64, VALUE_BYTES_MAX),
         _ => (common.data.payload_bytes(), common.data.shape().value_bytes()),
     };
-    Opening { mode, payload_bytes, value_bytes, data: Some(Arc::clone(common.data)) }
+    let (memory_bytes, data) = (common.arguments.memory_bytes, Some(Arc::clone(common.data)));
+    Opening { mode, payload_bytes, value_bytes, memory_bytes, data }
 }

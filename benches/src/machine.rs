@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -115,6 +116,16 @@ pub fn anonymous_bytes() -> io::Result<u64> {
     let kilobytes = told.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let expected = || io::Error::other("expected a line RssAnon in the status, found none");
     Ok(kilobytes.ok_or_else(expected)? * 1024)
+}
+
+/// Enters a control group: what this process takes from now on counts there.
+///
+/// # Errors
+/// When there is no such group, or the process may not enter it.
+pub fn enter_group(dir: &Path) -> io::Result<()> {
+    let file = dir.join("cgroup.procs");
+    fs::write(&file, std::process::id().to_string())
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
 }
 
 /// What a command prints, `unknown` when it cannot run.

@@ -20,7 +20,7 @@ use crate::child::{Process, line, tell};
 use crate::contender::{Common, Contender};
 use crate::device::Device;
 use crate::engines::{Kind, Result, Unsupported};
-use crate::machine::Ticks;
+use crate::machine::{self, Ticks};
 use crate::measure::Measure;
 use crate::reads::{self, Reads};
 use crate::values::Values;
@@ -135,6 +135,10 @@ pub(crate) fn serve(kind: Kind, set: &str, arguments: &Arguments) -> Result<()> 
         pairs: &pairs,
         values: values.as_ref(),
     };
+    if let Some(group) = &arguments.group {
+        // What the data takes stays outside.
+        machine::enter_group(group)?;
+    }
     let mut contender = Contender::enter(kind, &common)?;
     tell(READY)?;
     loop {

@@ -245,6 +245,7 @@ mod tests {
             mode: Mode::Buffered,
             payload_bytes: data.payload_bytes(),
             value_bytes: data.shape().value_bytes(),
+            memory_bytes: None,
             data: None,
         };
         let subject = Subject::open(*ours, dir, &opening).expect("a database");

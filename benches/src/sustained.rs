@@ -119,6 +119,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         mode,
         payload_bytes: data.payload_bytes(),
         value_bytes: data.shape().value_bytes(),
+        memory_bytes: None,
         data: Some(Arc::clone(&data)),
     };
     let subject = Subject::open(*kind, scratch.path(), &opening)?;

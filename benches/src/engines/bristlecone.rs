@@ -1,9 +1,10 @@
-//! Bristlecone, with its defaults.
+//! Bristlecone, with its defaults, or half of the memory that it is told for changed pages when a
+//! checkpoint begins, and all of it at most.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use bristlecone::{Bucket, Db, Durability};
+use bristlecone::{Bucket, Db, Durability, Options};
 use bristlecone_benches::data::{
     BUCKET_NAME_BYTES, Pair, same_bucket, touch, touch_all, touch_pair,
 };
@@ -34,7 +35,11 @@ fn open(dir: &Path, opening: &Opening) -> Result<Box<dyn Engine>> {
         Mode::Durable => Durability::Sync,
         Mode::Buffered => Durability::Buffered,
     };
-    let db = Db::open(dir.join("db"))?;
+    let mut options = Options::new();
+    if let Some(bytes) = opening.memory_bytes {
+        options = options.memory_bytes_max(bytes).checkpoint_memory_bytes(bytes / 2);
+    }
+    let db = options.open(dir.join("db"))?;
     // An open that is timed must not commit, so only a new database gets its bucket.
     if db.begin_read()?.bucket(BUCKET).is_err() {
         db.update(|txn| txn.create_bucket_if_missing(BUCKET).map(|_| ()))?;

@@ -138,16 +138,19 @@ pub(crate) struct Opening {
     /// Length of most values.
     #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "some peers ask for it"))]
     pub(crate) value_bytes: usize,
+    /// Memory to take for caches and changed pages; `None` for a cache of all data, and the
+    /// engine's own default for the rest.
+    pub(crate) memory_bytes: Option<u64>,
     /// What will be loaded; `None` where there is no limit.
     pub(crate) data: Option<Arc<Data>>,
 }
 
 impl Opening {
     /// Room for a cache that holds all data, as the page cache does for the engines that read
-    /// through it.
+    /// through it, or half of the memory that was told.
     #[cfg(any(feature = "peers", feature = "rocksdb"))]
     fn cache_bytes(&self) -> u64 {
-        (1 << 30).max(4 * self.payload_bytes)
+        self.memory_bytes.map_or_else(|| (1 << 30).max(4 * self.payload_bytes), |bytes| bytes / 2)
     }
 }
 
