@@ -1,11 +1,12 @@
 //! Snapshots: read transactions that own what they need.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use crate::bucket::{Bucket, BucketNames};
 use crate::error::Result;
 use crate::ids::TxnId;
-use crate::txn::{Pin, Store};
+use crate::txn::{Pin, Store, View};
 use std::sync::Arc;
 
 /// The database as it was at one moment, to be kept and sent anywhere. It pins what it can reach
@@ -25,6 +26,12 @@ impl Snapshot {
     #[must_use]
     pub fn id(&self) -> TxnId {
         self.pin.root.txn
+    }
+
+    /// The snapshot's clock; see [`ReadTxn::now`](crate::ReadTxn::now).
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        View { store: &self.store, now_ms: &self.pin.now_ms }.now()
     }
 
     /// A top-level bucket.

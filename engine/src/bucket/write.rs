@@ -35,7 +35,8 @@ impl<'txn> BucketMut<'txn> {
         Ok(BucketMut { txn, depth })
     }
 
-    /// Writes `value` under `key`, replacing what was there and its expiry.
+    /// Writes `value` under `key`, replacing what was there and its expiry: the value stays for
+    /// good.
     ///
     /// # Errors
     /// `InvalidArgument` for an empty key, `TooLarge` for a key over a quarter of the page size or
@@ -59,15 +60,8 @@ impl<'txn> BucketMut<'txn> {
         ttl: Duration,
     ) -> Result<()> {
         let txn = self.txn()?;
-        let expires_at = match u64::try_from(ttl.as_millis()) {
-            Ok(0) => return Err(Error::invalid("expected a time to live of at least 1 ms")),
-            Ok(ttl_ms) => txn.time_ms.checked_add(ttl_ms),
-            Err(_) => None,
-        };
-        match expires_at {
-            Some(expires_at) => txn.put(key.as_ref(), value.as_ref(), expires_at),
-            None => Err(Error::invalid("expected a time to live within the clock's range")),
-        }
+        let expires_at = after(txn.time_ms, ttl)?;
+        txn.put(key.as_ref(), value.as_ref(), expires_at)
     }
 
     /// As [`put`](BucketMut::put); the value expires at `time`, with a precision of milliseconds.
@@ -80,13 +74,53 @@ impl<'txn> BucketMut<'txn> {
         value: impl AsRef<[u8]>,
         time: SystemTime,
     ) -> Result<()> {
-        let since = time.duration_since(UNIX_EPOCH).ok();
-        match since.and_then(|since| u64::try_from(since.as_millis()).ok()) {
-            Some(expires_at) if expires_at > 0 => {
-                self.txn()?.put(key.as_ref(), value.as_ref(), expires_at)
-            }
-            _ => Err(Error::invalid("expected an expiry after 1970")),
-        }
+        let expires_at = at(time)?;
+        self.txn()?.put(key.as_ref(), value.as_ref(), expires_at)
+    }
+
+    /// As [`put`](BucketMut::put), but keeps the expiry of the value that it replaces. Where there
+    /// was none, or it has expired, the new one stays for good.
+    ///
+    /// # Errors
+    /// As [`put`](BucketMut::put).
+    pub fn put_keeping_ttl(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<()> {
+        let (txn, key) = (self.txn()?, key.as_ref());
+        let expires_at = txn.expiry_of(key)?.unwrap_or(0);
+        txn.put(key, value.as_ref(), expires_at)
+    }
+
+    /// Lets the value of `key` expire when `ttl` has passed since the transaction began, whatever
+    /// its expiry was; tells whether there is a value that has not expired. Costs what a put of the
+    /// value does, and shows as one in the log.
+    ///
+    /// # Errors
+    /// As [`put_with_ttl`](BucketMut::put_with_ttl).
+    pub fn touch(&mut self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool> {
+        let txn = self.txn()?;
+        let expires_at = after(txn.time_ms, ttl)?;
+        txn.set_expiry(key.as_ref(), expires_at)
+    }
+
+    /// As [`touch`](BucketMut::touch); the value expires at `time`, with a precision of
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// As [`put_until`](BucketMut::put_until).
+    pub fn touch_until(&mut self, key: impl AsRef<[u8]>, time: SystemTime) -> Result<bool> {
+        let expires_at = at(time)?;
+        self.txn()?.set_expiry(key.as_ref(), expires_at)
+    }
+
+    /// As [`touch`](BucketMut::touch), but lets the value stay for good.
+    ///
+    /// # Errors
+    /// As [`put`](BucketMut::put).
+    pub fn persist(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.txn()?.set_expiry(key.as_ref(), 0)
     }
 
     /// Removes the value of `key`; tells whether there was one that had not expired.
@@ -274,6 +308,25 @@ impl<'txn> BucketMut<'txn> {
         self.txn.return_to(self.depth)?;
         Ok(self.txn)
     }
+}
+
+/// The expiry of what lives for `ttl` from `now_ms` on.
+fn after(now_ms: u64, ttl: Duration) -> Result<u64> {
+    let expires_at = match u64::try_from(ttl.as_millis()) {
+        Ok(0) => return Err(Error::invalid("expected a time to live of at least 1 ms")),
+        Ok(ttl_ms) => now_ms.checked_add(ttl_ms),
+        Err(_) => None,
+    };
+    expires_at.ok_or_else(|| Error::invalid("expected a time to live within the clock's range"))
+}
+
+/// The expiry of what lives until `time`.
+fn at(time: SystemTime) -> Result<u64> {
+    let since = time.duration_since(UNIX_EPOCH).ok();
+    since
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .filter(|expires_at| *expires_at > 0)
+        .ok_or_else(|| Error::invalid("expected an expiry after 1970"))
 }
 
 impl Drop for BucketMut<'_> {

@@ -5,6 +5,7 @@
 //!    read has expired for all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Result;
 use crate::ids::TxnId;
@@ -38,6 +39,14 @@ impl<'db> ReadTxn<'db> {
     #[must_use]
     pub fn id(&self) -> TxnId {
         self.pin.root.txn
+    }
+
+    /// The transaction's clock: all that has expired by then is hidden. Read when it is first
+    /// needed, here or by a read that meets a value with an expiry; never earlier than any commit
+    /// before.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.view().now()
     }
 
     /// How to read what is pinned.
@@ -99,6 +108,12 @@ impl<'txn> View<'txn> {
     #[inline]
     pub(crate) fn is_visible(self, expires_at: u64) -> bool {
         expires_at == 0 || expires_at > self.now_ms()
+    }
+
+    /// The same, for users.
+    pub(crate) fn now(self) -> SystemTime {
+        // Some hundred million years: clocks tell less.
+        UNIX_EPOCH + Duration::from_millis(self.now_ms().min(i64::MAX as u64))
     }
 
     /// The transaction's clock: read once, when the first record that can expire is met.

@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, TxnId};
@@ -119,6 +120,13 @@ impl WriteTxn {
     #[must_use]
     pub fn id(&self) -> TxnId {
         self.id
+    }
+
+    /// The transaction's clock, read when it began: times to live count from here, and what has
+    /// expired by then is hidden. Stored with the commit.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.view().now()
     }
 
     /// Takes the number of a replayed transaction.
