@@ -89,6 +89,9 @@ pub trait File: fmt::Debug + Send + Sync {
     fn set_len(&self, len: u64) -> Result<()>;
     /// Makes content and length durable.
     fn sync(&self) -> Result<()>;
+    /// Says that `[offset, offset + bytes)` will soon be read, in a map perhaps. Advice: hosts that
+    /// cannot read ahead do nothing, nor is anything done when the range's end is in memory.
+    fn read_ahead(&self, _offset: u64, _bytes: u64) {}
     /// Drops what the operating system caches of the file's first `bytes`, so that reads see the
     /// device. Advice: hosts without such a cache do nothing.
     fn forget_cached(&self, bytes: u64) -> Result<()>;

@@ -4,7 +4,7 @@
 //! or not, so a second sync that succeeds proves nothing.
 
 use std::fs;
-use std::io::{self, IoSlice, Result};
+use std::io::{self, IoSlice, IoSliceMut, Result};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
-use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
 use super::{File, Host, Lock, OpenMode, Region};
 
@@ -194,6 +194,16 @@ impl File for RealFile {
 
     fn sync(&self) -> Result<()> {
         self.file.sync_data()
+    }
+
+    fn read_ahead(&self, offset: u64, bytes: u64) {
+        let Some(len) = NonZeroU64::new(bytes) else { return };
+        let mut last = [0];
+        let mut last = [IoSliceMut::new(&mut last)];
+        let cached = preadv2(&self.file, &mut last, offset + bytes - 1, ReadWriteFlags::NOWAIT);
+        if cached == Err(Errno::AGAIN) {
+            let _unread = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::WillNeed);
+        }
     }
 
     fn forget_cached(&self, bytes: u64) -> Result<()> {

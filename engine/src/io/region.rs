@@ -104,6 +104,9 @@ impl Region {
             let mapped = unsafe { memmap2::MmapOptions::new().len(len).map(file) };
             match mapped {
                 Ok(map) => {
+                    // A page that has to come from the device must not bring 128 KiB along: where
+                    // the file is larger than memory these drive out what is in use.
+                    let _as_before = map.advise(memmap2::Advice::Random);
                     let base = NonNull::new(map.as_ptr().cast_mut())
                         .expect("invariant: a mapping has an address");
                     let known = map_failure::note(base.addr().get(), len, path);

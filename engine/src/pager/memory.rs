@@ -262,6 +262,15 @@ impl Pages for PageMemory {
         }
     }
 
+    fn read_ahead(&self, first: PageId, count: u32) {
+        // What was never read is read by `pread`, which the system reads ahead for by itself.
+        if self.load.is_none() && self.verified.contains(first.index()) {
+            let page_bytes = self.page_bytes as u64;
+            let (offset, bytes) = (u64::from(first.index()), u64::from(count));
+            self.file.read_ahead(offset * page_bytes, bytes * page_bytes);
+        }
+    }
+
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
         let count = overflow::run_pages(value_len, self.page_bytes);
         if !run.id.is_arena() {

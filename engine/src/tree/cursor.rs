@@ -8,7 +8,7 @@
 use super::pages::{Pages, Root, leaf_of};
 use super::path::{Step, open, open_root};
 use crate::error::Result;
-use crate::ids::PageRef;
+use crate::ids::{PageId, PageRef};
 use crate::limits::TREE_HEIGHT_MAX;
 use crate::page::{Entry, Interior, Leaf};
 
@@ -45,6 +45,10 @@ enum Aim<'k> {
 
 /// `index` while the leaf is empty: stepping forward from it gives 0, which the leaf has not.
 const NO_INDEX: usize = usize::MAX;
+
+/// So many leaves are read ahead at once by a scan that comes to a leaf of this number below its
+/// parent, or to another parent: short scans read none.
+const LEAVES_AHEAD: usize = 32;
 
 /// Entries that are asked for ahead where a scan begins.
 const EXPECTED: usize = 4;
@@ -251,7 +255,15 @@ impl<'a, P: Pages> Cursor<'a, P> {
                 _ => Some(aside + 1),
             };
             beyond.into_iter().for_each(|index| self.pages.expect(interior.child(index)));
+            if level == 1 && aside.is_multiple_of(LEAVES_AHEAD) {
+                read_ahead(self.pages, &interior, aside, aim);
+            }
             self.descend(interior.child(aside), level - 1, aim)?;
+            if level > 1 {
+                let last = self.steps[self.depth - 1];
+                let interior = Interior::new(open(self.pages, last.page, 1)?);
+                read_ahead(self.pages, &interior, last.index(), aim);
+            }
             return Ok(true);
         }
         Ok(false)
@@ -272,13 +284,35 @@ impl<'a, P: Pages> Cursor<'a, P> {
     }
 }
 
+/// Says that the leaves from child `index` on will be read, if they lie together in the file.
+fn read_ahead<P: Pages>(pages: &P, interior: &Interior<'_>, index: usize, aim: Aim<'_>) {
+    let (from, to) = match aim {
+        Aim::Last => (index.saturating_sub(LEAVES_AHEAD - 1), index + 1),
+        _ => (index, (index + LEAVES_AHEAD).min(interior.count() + 1)),
+    };
+    let ids = (from..to).map(|index| interior.child(index).id).filter(|id| !id.is_arena());
+    let ends = ids.fold(None, |ends: Option<(PageId, PageId)>, id| match ends {
+        Some((low, high)) => Some((low.min(id), high.max(id))),
+        None => Some((id, id)),
+    });
+    let Some((low, high)) = ends else { return };
+    let count = high.index() - low.index() + 1;
+    if count as usize <= 2 * LEAVES_AHEAD {
+        pages.read_ahead(low, count);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::super::insert;
     use super::super::page_store::PageStore;
     use super::super::pages::Tree;
     use super::*;
-    use crate::page::{LeafBuilder, Payload};
+    use crate::error::Error;
+    use crate::ids::Epoch;
+    use crate::page::{InteriorBuilder, LeafBuilder, Payload};
 
     fn entry(key: &[u8]) -> Entry<'_> {
         Entry { key, payload: Payload::Value(&[1; 300]), expires_at: 0 }
@@ -346,5 +380,61 @@ mod tests {
         assert_eq!(cursor.seek(&0u32.to_be_bytes()).unwrap().unwrap().key, 0u32.to_be_bytes());
         store.raw(middle.id)[0] = kind;
         store.audit(tree.root()).unwrap();
+    }
+
+    /// Has no pages; remembers which are asked for.
+    #[derive(Default)]
+    struct Asked(RefCell<Vec<(u32, u32)>>);
+
+    impl Pages for Asked {
+        fn page_bytes(&self) -> usize {
+            4096
+        }
+
+        fn page(&self, page: PageRef) -> Result<&[u8]> {
+            Err(self.damaged(page, "a page", "none".into()))
+        }
+
+        fn read_ahead(&self, first: PageId, count: u32) {
+            self.0.borrow_mut().push((first.0, count));
+        }
+
+        fn run(&self, run: PageRef, _: u32) -> Result<&[u8]> {
+            self.page(run)
+        }
+
+        fn damaged(&self, _: PageRef, expected: &str, found: String) -> Error {
+            Error::invalid(format!("expected {expected}, found {found}"))
+        }
+    }
+
+    /// What a scan asks for at child `index` of a page with 80 children.
+    fn asked(ids: impl Fn(u32) -> PageId, index: usize, aim: Aim<'_>) -> Vec<(u32, u32)> {
+        let child = |number| PageRef { id: ids(number), crc: 0 };
+        let (mut builder, mut bytes) = (InteriorBuilder::new(), vec![0; 4096]);
+        builder.push_first(child(0));
+        for number in 1..80_u32 {
+            builder.insert(number as usize - 1, &number.to_be_bytes(), child(number));
+        }
+        assert!(builder.write(0..builder.count(), &mut bytes, 1, Epoch(1)));
+        let pages = Asked::default();
+        read_ahead(&pages, &Interior::new(&bytes), index, aim);
+        pages.0.into_inner()
+    }
+
+    #[test]
+    fn leaves_that_lie_together_are_read_ahead() {
+        let in_order = |number| PageId(1000 + number);
+        assert_eq!(asked(in_order, 32, Aim::First), [(1032, 32)]);
+        assert_eq!(asked(in_order, 64, Aim::First), [(1064, 16)]);
+        assert_eq!(asked(in_order, 64, Aim::Last), [(1033, 32)]);
+        assert_eq!(asked(in_order, 3, Aim::Last), [(1000, 4)]);
+        let in_memory = |number| match number % 2 {
+            0 => PageId::arena(number),
+            _ => PageId(1000 + number),
+        };
+        assert_eq!(asked(in_memory, 0, Aim::First), [(1001, 31)]);
+        assert_eq!(asked(PageId::arena, 0, Aim::First), []);
+        assert_eq!(asked(|number| PageId(1000 * number + 1), 0, Aim::First), []);
     }
 }

@@ -20,6 +20,9 @@ pub(crate) trait Pages {
     /// Says that the opening of a page will soon be read; a hint that may do nothing.
     fn expect(&self, _page: PageRef) {}
 
+    /// Says that these adjoining pages of the file will soon be read; a hint that may do nothing.
+    fn read_ahead(&self, _first: PageId, _count: u32) {}
+
     /// The bytes of the value in an overflow run, in place.
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]>;
 

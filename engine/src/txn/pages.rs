@@ -170,6 +170,10 @@ impl Pages for TxnPages {
         self.memory().expect(page);
     }
 
+    fn read_ahead(&self, first: PageId, count: u32) {
+        self.memory().read_ahead(first, count);
+    }
+
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
         self.memory().run(run, value_len)
     }
