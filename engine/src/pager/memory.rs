@@ -29,6 +29,9 @@ const OPENING_LINES: usize = 5;
 
 /// Cache lines at the end of an overlay, where its own entries and the reference to its base are.
 const OVERLAY_END_LINES: usize = 16;
+/// A value in a run this long is read ahead: else it would come from the device by 4 KiB where it
+/// is not in memory. To look whether it is takes as long as reading 10 KB.
+const RUN_AHEAD_BYTES: usize = 128 << 10;
 /// Memory that is asked for in one step.
 const POPULATE_BYTES: usize = 2 << 20;
 
@@ -278,6 +281,8 @@ impl Pages for PageMemory {
                 let check =
                     |bytes: &[u8]| overflow::validate_run(bytes, self.page_bytes, value_len);
                 self.first_touch(run, count, check)?;
+            } else if count as usize * self.page_bytes >= RUN_AHEAD_BYTES {
+                self.read_ahead(run.id, count);
             }
             // In a damaged file another reference may have led here first, to fewer pages.
             overflow::validate_start(self.bytes(run.id, 1), count)
