@@ -88,9 +88,10 @@ impl<'txn> BucketMut<'txn> {
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
     ) -> Result<()> {
-        let (txn, key) = (self.txn()?, key.as_ref());
-        let expires_at = txn.expiry_of(key)?.unwrap_or(0);
-        txn.put(key, value.as_ref(), expires_at)
+        let key = key.as_ref();
+        let expiry = self.get_value(key)?.and_then(|value| value.expires_at);
+        let expires_at = expiry.map_or(Ok(0), at)?;
+        self.txn()?.put(key, value.as_ref(), expires_at)
     }
 
     /// Lets the value of `key` expire when `ttl` has passed since the transaction began, whatever
@@ -100,9 +101,8 @@ impl<'txn> BucketMut<'txn> {
     /// # Errors
     /// As [`put_with_ttl`](BucketMut::put_with_ttl).
     pub fn touch(&mut self, key: impl AsRef<[u8]>, ttl: Duration) -> Result<bool> {
-        let txn = self.txn()?;
-        let expires_at = after(txn.time_ms, ttl)?;
-        txn.set_expiry(key.as_ref(), expires_at)
+        let expires_at = after(self.txn()?.time_ms, ttl)?;
+        self.set_expiry(key.as_ref(), expires_at)
     }
 
     /// As [`touch`](BucketMut::touch); the value expires at `time`, with a precision of
@@ -111,8 +111,7 @@ impl<'txn> BucketMut<'txn> {
     /// # Errors
     /// As [`put_until`](BucketMut::put_until).
     pub fn touch_until(&mut self, key: impl AsRef<[u8]>, time: SystemTime) -> Result<bool> {
-        let expires_at = at(time)?;
-        self.txn()?.set_expiry(key.as_ref(), expires_at)
+        self.set_expiry(key.as_ref(), at(time)?)
     }
 
     /// As [`touch`](BucketMut::touch), but lets the value stay for good.
@@ -120,7 +119,18 @@ impl<'txn> BucketMut<'txn> {
     /// # Errors
     /// As [`put`](BucketMut::put).
     pub fn persist(&mut self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.txn()?.set_expiry(key.as_ref(), 0)
+        self.set_expiry(key.as_ref(), 0)
+    }
+
+    /// Gives a visible value another expiry; tells whether there is one. Writes the value again:
+    /// the log, and whoever reads it, knows of puts only.
+    fn set_expiry(&mut self, key: &[u8], expires_at: u64) -> Result<bool> {
+        let Some(value) = self.get_value(key)? else { return Ok(false) };
+        if value.expires_at.map_or(Ok(0), at)? != expires_at {
+            let bytes = value.bytes.to_vec();
+            self.txn()?.put(key, &bytes, expires_at)?;
+        }
+        Ok(true)
     }
 
     /// Removes the value of `key`; tells whether there was one that had not expired.

@@ -194,43 +194,6 @@ impl WriteTxn {
         logged.and(self.note_failure(spilled))
     }
 
-    /// The expiry of the visible value of a key in the innermost bucket: 0 for one that stays,
-    /// `None` where there is no such value.
-    pub(crate) fn expiry_of(&self, key: &[u8]) -> Result<Option<u64>> {
-        self.check_key("key", key)?;
-        let entry = tree::get(&self.pages, self.level().tree.root(), key)?;
-        match entry {
-            Some(Entry { payload: Payload::Bucket(_), .. }) => {
-                Err(Error::from(ErrorKind::IsABucket { name: key.to_vec() }))
-            }
-            Some(Entry { expires_at, .. }) if self.shows(expires_at) => Ok(Some(expires_at)),
-            _ => Ok(None),
-        }
-    }
-
-    /// Gives the visible value of a key another expiry; tells whether there is one. Writes the
-    /// value again: the log, and whoever reads it, knows of puts only.
-    pub(crate) fn set_expiry(&mut self, key: &[u8], expires_at: u64) -> Result<bool> {
-        match self.expiry_of(key)? {
-            None => return Ok(false),
-            Some(before) if before == expires_at => return Ok(true),
-            Some(_) => {}
-        }
-        let entry = tree::get(&self.pages, self.level().tree.root(), key)?;
-        let value = match entry.map(|entry| entry.payload) {
-            Some(Payload::Value(bytes)) => bytes.to_vec(),
-            Some(Payload::Overflow { run, len }) => self.pages.run(run, len)?.to_vec(),
-            Some(Payload::Bucket(_)) | None => return Ok(false),
-        };
-        self.put(key, &value, expires_at)?;
-        Ok(true)
-    }
-
-    /// True when a value with this expiry is still visible to the transaction.
-    fn shows(&self, expires_at: u64) -> bool {
-        expires_at == 0 || expires_at > self.time_ms
-    }
-
     /// Removes a value of the innermost bucket; tells whether one was visible.
     pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool> {
         self.check_key("key", key)?;
@@ -244,7 +207,7 @@ impl WriteTxn {
             ReplacedPayload::Value { .. } => {}
         }
         self.log(Operation::Delete { key })?;
-        Ok(self.shows(expires_at))
+        Ok(expires_at == 0 || expires_at > self.time_ms)
     }
 
     /// Writes a bucket's record where it was, over whatever took its place.

@@ -188,10 +188,9 @@ impl Signals {
         if self.wants_flush.load(Ordering::Relaxed) {
             return;
         }
-        let state = self.state.lock();
+        let _locked = self.state.lock();
         self.wants_flush.store(true, Ordering::Relaxed);
         self.flush.notify_one();
-        drop(state);
     }
 }
 
