@@ -177,7 +177,8 @@ impl<'txn> Bucket<'txn> {
     }
 
     /// The bytes of an entry that holds a value; `None` when it has expired.
-    #[inline]
+    // Always inline, or the entry travels through memory.
+    #[inline(always)]
     pub(super) fn value_of(&self, entry: &Entry<'txn>) -> Result<Option<&'txn [u8]>> {
         if !self.view.is_visible(entry.expires_at) {
             return Ok(None);

@@ -353,8 +353,9 @@ pub(super) fn create<'txn>(
     name: &[u8],
 ) -> Result<BucketMut<'txn>> {
     txn.return_to(depth)?;
-    txn.create(name)?;
-    BucketMut::enter(txn, depth, name)
+    txn.create_and_enter(name)?;
+    let depth = txn.depth();
+    Ok(BucketMut { txn, depth })
 }
 
 /// Opens the bucket `name` in the bucket at `depth`, creating it if it is missing.
@@ -366,8 +367,7 @@ pub(super) fn open_or_create<'txn>(
     txn.return_to(depth)?;
     match txn.enter(name) {
         Err(error) if error.is_bucket_not_found() => {
-            txn.create(name)?;
-            txn.enter(name)?;
+            txn.create_and_enter(name)?;
         }
         other => other?,
     }

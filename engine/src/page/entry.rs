@@ -216,7 +216,7 @@ pub(crate) fn plain_pair(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The entry that starts with `bytes`; an empty one when they end before it does.
-#[inline]
+#[inline(always)]
 pub(crate) fn entry(bytes: &[u8]) -> Entry<'_> {
     let Some(head) = EntryHead::read(bytes) else {
         return EMPTY;

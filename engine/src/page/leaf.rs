@@ -49,18 +49,18 @@ impl<'a> Leaf<'a> {
         Leaf { bytes: &[], heap: &[], beyond: &[], prefix: &[], heads: &[], slots: &[] };
 
     /// REQUIRES: `bytes` are those of a leaf; others read as some leaf or other.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(bytes: &'a [u8]) -> Leaf<'a> {
         Leaf::of(bytes, bytes, &[])
     }
 
     /// The leaf of an overlay and its base. REQUIRES: as [`Leaf::new`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn over(bytes: &'a [u8], base: &'a [u8]) -> Leaf<'a> {
         Leaf::of(bytes, base, bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     fn of(bytes: &'a [u8], heap: &'a [u8], beyond: &'a [u8]) -> Leaf<'a> {
         let header = Header::read(bytes);
         let heads_at = PAGE_HEADER_BYTES + align4(header.prefix_len);
@@ -101,7 +101,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// Entry `index` in key order. REQUIRES: `index < count()`; beyond it an empty entry.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry(&self, index: usize) -> Entry<'a> {
         entry::entry(self.heap_at(index))
     }

@@ -43,6 +43,24 @@ impl LeafBuilder {
         LeafBuilder::default()
     }
 
+    /// With room for so many entries, `heap_bytes` long together.
+    pub(crate) fn with_room(entries: usize, heap_bytes: usize) -> LeafBuilder {
+        LeafBuilder {
+            heap: Vec::with_capacity(heap_bytes),
+            starts: Vec::with_capacity(entries),
+            has_references: false,
+        }
+    }
+
+    /// All entries of a leaf.
+    pub(crate) fn of(leaf: &Leaf<'_>) -> LeafBuilder {
+        let stored = |index| leaf.stored(index).len();
+        let heap_bytes = (0..leaf.count()).map(stored).sum();
+        let mut builder = LeafBuilder::with_room(leaf.count(), heap_bytes);
+        (0..leaf.count()).for_each(|index| builder.push_stored(leaf, index));
+        builder
+    }
+
     /// Appends an entry. REQUIRES: its key is above all others.
     pub(crate) fn push(&mut self, entry: &Entry<'_>) {
         let start = self.heap.len();
@@ -99,11 +117,20 @@ impl LeafBuilder {
         true
     }
 
-    /// The leaf image of the entries: a leaf without prefix, exactly as long as its content.
+    /// The leaf image of the entries.
+    #[cfg(test)]
     pub(crate) fn image(&self) -> Vec<u8> {
-        let mut image = vec![0; self.used_bytes()];
-        self.lay_out(&mut image, 0, Epoch(0));
+        let mut image = Vec::new();
+        self.append_image(&mut image);
         image
+    }
+
+    /// Appends the leaf image of the entries: a leaf without prefix, exactly as long as its
+    /// content.
+    pub(crate) fn append_image(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + self.used_bytes(), 0);
+        self.lay_out(&mut out[start..], 0, Epoch(0));
     }
 
     fn prefix_len(&self) -> usize {

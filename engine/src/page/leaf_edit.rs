@@ -212,7 +212,7 @@ impl<'a> LeafMut<'a> {
         if leaf.used_bytes() + added + entry.stored_bytes() > self.bytes.len() + gone {
             return false;
         }
-        let mut builder = LeafBuilder::new();
+        let mut builder = LeafBuilder::with_room(leaf.count() + 1, self.bytes.len());
         (0..index).for_each(|i| builder.push_stored(&leaf, i));
         builder.push(entry);
         let rest = match change {

@@ -92,9 +92,7 @@ pub(crate) fn write_whole(bytes: &[u8], base: &[u8], page: &mut [u8], born: Epoc
     let arrays_end = leaf.arrays_end();
     let Some(heap_low) = theirs.heap_low.checked_sub(own.len()).filter(|low| *low >= arrays_end)
     else {
-        let mut builder = LeafBuilder::new();
-        (0..leaf.count()).for_each(|index| builder.push_stored(&leaf, index));
-        let fits = builder.write(page, born);
+        let fits = LeafBuilder::of(&leaf).write(page, born);
         assert!(fits, "invariant: an overlay holds what fits a page");
         return;
     };

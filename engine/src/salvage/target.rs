@@ -146,14 +146,10 @@ impl Target {
 /// Opens a bucket of the innermost one, making it where it is missing.
 fn enter(txn: &mut WriteTxn, name: &[u8]) -> Result<()> {
     match txn.enter(name) {
-        Err(error) if error.is_bucket_not_found() => {
-            txn.create(name)?;
-            txn.enter(name)
-        }
+        Err(error) if error.is_bucket_not_found() => txn.create_and_enter(name),
         Err(error) if matches!(error.kind(), ErrorKind::NotABucket { .. }) => {
             txn.delete(name)?;
-            txn.create(name)?;
-            txn.enter(name)
+            txn.create_and_enter(name)
         }
         done => done,
     }

@@ -83,7 +83,8 @@ pub(crate) trait PagesMut: Pages {
 }
 
 /// The leaf that these bytes are: with its base, if they are an overlay.
-#[inline]
+// Always inline, as the leaf itself: a view of six slices that is returned travels through memory.
+#[inline(always)]
 pub(crate) fn leaf_of<'a, P: Pages>(pages: &'a P, bytes: &'a [u8]) -> Result<Leaf<'a>> {
     if overlay::is_overlay(bytes) {
         return Ok(Leaf::over(bytes, pages.page(overlay::base(bytes))?));

@@ -172,7 +172,7 @@ impl Joined {
         }
         match (left, right) {
             (Node::Leaf(left), Node::Leaf(right)) => {
-                let mut builder = LeafBuilder::new();
+                let mut builder = LeafBuilder::with_room(left.count() + right.count(), room);
                 (0..left.count()).for_each(|index| builder.push_stored(left, index));
                 (0..right.count()).for_each(|index| builder.push_stored(right, index));
                 Some(Joined::Leaf(builder))

@@ -16,6 +16,8 @@ pub(crate) struct Level {
     pub(super) serial: u64,
     /// True when its root page was made of an inline image, for as long as it is open.
     pub(super) expanded: bool,
+    /// True when it was created when it was opened: the parent has no entry of it yet.
+    pub(super) is_new: bool,
     /// True when the record in the parent is out of date.
     pub(super) dirty: bool,
 }
@@ -69,6 +71,7 @@ impl Level {
             expires_at: 0,
             serial: 0,
             expanded: false,
+            is_new: false,
             dirty: false,
         }
     }

@@ -14,6 +14,7 @@ use crate::ids::PageRef;
 use crate::io::prefetch_slice;
 use crate::limits::{self, BUCKET_DEPTH_MAX, VALUE_BYTES_MAX, key_bytes_max};
 use crate::mutation::{self, Mutation};
+use crate::page::bucket::RECORD_BYTES;
 use crate::page::{self, BucketRecord, Entry, Leaf, LeafBuilder, Payload, overflow};
 use crate::tree::{self, Pages, PagesMut, Replaced, ReplacedPayload, Tree};
 
@@ -45,10 +46,7 @@ impl WriteTxn {
     /// Opens a bucket of the innermost one.
     pub(crate) fn enter(&mut self, name: &[u8]) -> Result<()> {
         self.check_failed()?;
-        if self.levels.len() > BUCKET_DEPTH_MAX {
-            let found = self.levels.len() as u64;
-            return Err(Error::too_large("bucket depth", BUCKET_DEPTH_MAX as u64, found));
-        }
+        self.check_depth()?;
         let parent = &self.level().tree;
         let Some(entry) = tree::get(&self.pages, parent.root(), name)? else {
             return Err(Error::from(ErrorKind::BucketNotFound { name: name.to_vec() }));
@@ -65,21 +63,33 @@ impl WriteTxn {
             level.tree.root = self.note_failure(expanded)?;
             level.expanded = true;
         }
+        level.expires_at = expires_at;
+        self.open_level(level, name);
+        Ok(())
+    }
+
+    fn open_level(&mut self, mut level: Level, name: &[u8]) {
         level.name = self.names.pop().unwrap_or_default();
         level.name.clear();
         level.name.extend_from_slice(name);
-        level.expires_at = expires_at;
         self.serials += 1;
         level.serial = self.serials;
         self.levels.push(level);
-        Ok(())
+    }
+
+    fn check_depth(&self) -> Result<()> {
+        let found = self.levels.len();
+        match found <= BUCKET_DEPTH_MAX {
+            true => Ok(()),
+            false => Err(Error::too_large("bucket depth", BUCKET_DEPTH_MAX as u64, found as u64)),
+        }
     }
 
     /// Gives an inline bucket a page of its own while it is open.
     fn expand(&mut self, image: &[u8]) -> Result<PageRef> {
         let id = self.pages.allocate(1)?;
         let epoch = self.pages.epoch();
-        let written = rebuilt(&Leaf::new(image)).write(self.pages.page_mut(id, 1), epoch);
+        let written = LeafBuilder::of(&Leaf::new(image)).write(self.pages.page_mut(id, 1), epoch);
         assert!(written, "an image is smaller than a page");
         Ok(PageRef::unsealed(id))
     }
@@ -102,11 +112,12 @@ impl WriteTxn {
         let owned = !root.id.is_none() && self.pages.is_owned(root.id);
         let mut record = level.record();
         let mut with_image = Vec::new();
-        if owned && let Some(image) = self.image_of(root, level.name.len())? {
-            self.pages.retire(root, 1)?;
+        if owned && let Some(small) = self.small_leaf(root, level.name.len())? {
             record.root = PageRef::NONE;
+            with_image.reserve_exact(RECORD_BYTES + small.used_bytes());
             with_image.extend_from_slice(&record.encode());
-            with_image.extend_from_slice(&image);
+            small.append_image(&mut with_image);
+            self.pages.retire(root, 1)?;
         }
         let record = record.encode();
         let payload = if with_image.is_empty() { &record[..] } else { &with_image };
@@ -115,6 +126,7 @@ impl WriteTxn {
         let payload = Payload::Bucket(payload);
         // Of a bucket with pages of its own only the root has changed, and the number of entries.
         if with_image.is_empty()
+            && !level.is_new
             && tree::overwrite(&mut self.pages, &mut parent.tree, &level.name, &payload)?
         {
             return Ok(());
@@ -124,8 +136,8 @@ impl WriteTxn {
         Ok(())
     }
 
-    /// The leaf image of a bucket that is one small leaf.
-    fn image_of(&self, root: PageRef, name_bytes: usize) -> Result<Option<Vec<u8>>> {
+    /// The entries of a bucket that is one leaf, small enough to lie in its parent's entry.
+    fn small_leaf(&self, root: PageRef, name_bytes: usize) -> Result<Option<LeafBuilder>> {
         let page = self.pages.page(root)?;
         if page::header::tree_level(page) != Some(0) {
             return Ok(None);
@@ -133,11 +145,31 @@ impl WriteTxn {
         let leaf = tree::leaf_of(&self.pages, page)?;
         let room = limits::inline_bucket_bytes_max(self.pages.page_bytes());
         let fits = leaf.used_bytes() + name_bytes <= room;
-        Ok(fits.then(|| rebuilt(&leaf).image()))
+        Ok(fits.then(|| LeafBuilder::of(&leaf)))
     }
 
     /// Creates an empty bucket in the innermost one.
     pub(crate) fn create(&mut self, name: &[u8]) -> Result<()> {
+        self.check_vacant(name)?;
+        let record = BucketRecord::EMPTY.encode();
+        self.insert(&Entry { key: name, payload: Payload::Bucket(&record), expires_at: 0 })?;
+        self.log(Operation::Create { name })
+    }
+
+    /// Creates an empty bucket in the innermost one, and opens it. Its entry in the parent is
+    /// written once, when it is left.
+    pub(crate) fn create_and_enter(&mut self, name: &[u8]) -> Result<()> {
+        self.check_vacant(name)?;
+        self.check_depth()?;
+        self.log(Operation::Create { name })?;
+        let mut level = Level::of_root(&BucketRecord::EMPTY);
+        (level.is_new, level.dirty) = (true, true);
+        self.open_level(level, name);
+        Ok(())
+    }
+
+    /// Refuses a name that no bucket can be created under.
+    fn check_vacant(&self, name: &[u8]) -> Result<()> {
         self.check_key("bucket name", name)?;
         if let Some(entry) = tree::get(&self.pages, self.level().tree.root(), name)? {
             let name = name.to_vec();
@@ -146,9 +178,7 @@ impl WriteTxn {
                 _ => ErrorKind::NotABucket { name },
             }));
         }
-        let record = BucketRecord::EMPTY.encode();
-        self.insert(&Entry { key: name, payload: Payload::Bucket(&record), expires_at: 0 })?;
-        self.log(Operation::Create { name })
+        Ok(())
     }
 
     /// Drops a bucket of the innermost one with all it holds: detached now, freed in steps.
@@ -438,11 +468,4 @@ fn check_value(value: &[u8]) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// The entries of a leaf, about to be written anew.
-fn rebuilt(leaf: &Leaf<'_>) -> LeafBuilder {
-    let mut builder = LeafBuilder::new();
-    (0..leaf.count()).for_each(|index| builder.push_stored(leaf, index));
-    builder
 }
