@@ -70,7 +70,7 @@ mod tree;
 mod txn;
 mod wal;
 
-pub use bucket::{Bucket, BucketMut, BucketNames, Cursor, Range, Value};
+pub use bucket::{Bucket, BucketMut, BucketNames, Cursor, Keys, Range, Value};
 pub use check::{CheckProgress, CheckReport, dump_page};
 pub use compact::{CompactProgress, CompactReport};
 pub use db::{Db, Stats};

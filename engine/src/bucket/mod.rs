@@ -14,6 +14,6 @@ mod top;
 mod write;
 
 pub use cursor::Cursor;
-pub use range::{BucketNames, Range};
+pub use range::{BucketNames, Keys, Range};
 pub use read::{Bucket, Value};
 pub use write::BucketMut;

@@ -96,6 +96,11 @@ impl<'txn> Range<'txn> {
         Range { bucket, start, end, front: None, back: None, done: false }
     }
 
+    /// The keys alone, from where this range stands. Where values are long it reads far less.
+    pub fn keys(self) -> Keys<'txn> {
+        Keys(self)
+    }
+
     /// The next entry from the front, within the end bound.
     fn step(&mut self) -> Result<Option<Entry<'txn>>> {
         let entry = match &mut self.front {
@@ -166,41 +171,59 @@ impl<'txn> Range<'txn> {
         Ok(found)
     }
 
-    fn forward(&mut self) -> Result<Option<Pair<'txn>>> {
+    /// The next entry from the front that is shown.
+    fn forward(&mut self) -> Result<Option<Entry<'txn>>> {
+        if self.front.is_none()
+            && let Some(key) = self.back.as_ref().and_then(|back| back.current()).map(|e| e.key)
+        {
+            // From now on the two ends must not pass each other.
+            self.end = Bound::Excluded(Cow::Borrowed(key));
+        }
         while let Some(entry) = self.step()? {
             if self.back.is_some() {
                 self.start = Bound::Excluded(Cow::Borrowed(entry.key));
             }
-            if let Some(pair) = self.pair(&entry)? {
-                return Ok(Some(pair));
+            if self.is_shown(&entry) {
+                return Ok(Some(entry));
             }
         }
         Ok(None)
     }
 
-    fn backward(&mut self) -> Result<Option<Pair<'txn>>> {
+    /// The next entry from the back that is shown.
+    fn backward(&mut self) -> Result<Option<Entry<'txn>>> {
+        if self.back.is_none()
+            && let Some(key) = self.front.as_ref().and_then(|front| front.current()).map(|e| e.key)
+        {
+            // From now on the two ends must not pass each other.
+            self.start = Bound::Excluded(Cow::Borrowed(key));
+        }
         while let Some(entry) = self.step_back()? {
             if self.front.is_some() {
                 self.end = Bound::Excluded(Cow::Borrowed(entry.key));
             }
-            if let Some(pair) = self.pair(&entry)? {
-                return Ok(Some(pair));
+            if self.is_shown(&entry) {
+                return Ok(Some(entry));
             }
         }
         Ok(None)
     }
 
+    fn is_shown(&self, entry: &Entry<'txn>) -> bool {
+        !matches!(entry.payload, Payload::Bucket(_))
+            && self.bucket.view().is_visible(entry.expires_at)
+    }
+
+    /// Of an entry that is shown, what is asked for.
     #[inline]
-    fn pair(&self, entry: &Entry<'txn>) -> Result<Option<Pair<'txn>>> {
-        if matches!(entry.payload, Payload::Bucket(_)) {
-            return Ok(None);
-        }
-        Ok(self.bucket.value_of(entry)?.map(|value| (entry.key, value)))
+    fn pair(&self, entry: Option<Entry<'txn>>) -> Result<Option<Pair<'txn>>> {
+        let Some(entry) = entry else { return Ok(None) };
+        Ok(self.bucket.value_of(&entry)?.map(|value| (entry.key, value)))
     }
 
     /// Ends the iteration at its end or after an error.
     #[inline]
-    fn fuse(&mut self, step: Result<Option<Pair<'txn>>>) -> Option<Result<Pair<'txn>>> {
+    fn note_end<T>(&mut self, step: Result<Option<T>>) -> Option<Result<T>> {
         let item = step.transpose();
         self.done = !matches!(item, Some(Ok(_)));
         item
@@ -222,14 +245,8 @@ impl<'txn> Iterator for Range<'txn> {
             self.done = !self.is_before_end(key);
             return (!self.done).then_some(Ok((key, value)));
         }
-        if self.front.is_none()
-            && let Some(key) = self.back.as_ref().and_then(|back| back.current()).map(|e| e.key)
-        {
-            // From now on the two ends must not pass each other.
-            self.end = Bound::Excluded(Cow::Borrowed(key));
-        }
-        let step = self.forward();
-        self.fuse(step)
+        let step = self.forward().and_then(|entry| self.pair(entry));
+        self.note_end(step)
     }
 }
 
@@ -246,18 +263,44 @@ impl DoubleEndedIterator for Range<'_> {
             self.done = !self.is_after_start(key);
             return (!self.done).then_some(Ok((key, value)));
         }
-        if self.back.is_none()
-            && let Some(key) = self.front.as_ref().and_then(|front| front.current()).map(|e| e.key)
-        {
-            // From now on the two ends must not pass each other.
-            self.start = Bound::Excluded(Cow::Borrowed(key));
-        }
-        let step = self.backward();
-        self.fuse(step)
+        let step = self.backward().and_then(|entry| self.pair(entry));
+        self.note_end(step)
     }
 }
 
 impl FusedIterator for Range<'_> {}
+
+/// The keys of a [`Range`], from either end. Reads nothing of long values, which lie in pages of
+/// their own.
+///
+/// After an error it gives nothing more.
+#[derive(Debug)]
+#[must_use = "keys are read by iterating"]
+pub struct Keys<'txn>(Range<'txn>);
+
+impl<'txn> Iterator for Keys<'txn> {
+    type Item = Result<&'txn [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.done {
+            return None;
+        }
+        let step = self.0.forward();
+        self.0.note_end(step.map(|entry| entry.map(|entry| entry.key)))
+    }
+}
+
+impl DoubleEndedIterator for Keys<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.0.done {
+            return None;
+        }
+        let step = self.0.backward();
+        self.0.note_end(step.map(|entry| entry.map(|entry| entry.key)))
+    }
+}
+
+impl FusedIterator for Keys<'_> {}
 
 /// Names of nested buckets, in order.
 #[derive(Debug)]

@@ -176,6 +176,18 @@ impl<'txn> Bucket<'txn> {
         self.root
     }
 
+    /// When the value of `key` expires, zero for one that stays; `None` when it is missing or has
+    /// expired. Reads nothing of the value.
+    pub(super) fn expiry(&self, key: &[u8]) -> Result<Option<u64>> {
+        match tree::get(self.view.pages(), self.root, key)? {
+            Some(entry) if !self.view.is_visible(entry.expires_at) => Ok(None),
+            Some(Entry { payload: Payload::Bucket(_), .. }) => {
+                Err(Error::from(ErrorKind::IsABucket { name: key.to_vec() }))
+            }
+            found => Ok(found.map(|entry| entry.expires_at)),
+        }
+    }
+
     /// The bytes of an entry that holds a value; `None` when it has expired.
     // Always inline, or the entry travels through memory.
     #[inline(always)]

@@ -89,14 +89,14 @@ impl<'txn> BucketMut<'txn> {
         value: impl AsRef<[u8]>,
     ) -> Result<()> {
         let key = key.as_ref();
-        let expiry = self.get_value(key)?.and_then(|value| value.expires_at);
-        let expires_at = expiry.map_or(Ok(0), at)?;
+        let expires_at = self.expiry(key)?.unwrap_or(0);
         self.txn()?.put(key, value.as_ref(), expires_at)
     }
 
     /// Lets the value of `key` expire when `ttl` has passed since the transaction began, whatever
-    /// its expiry was; tells whether there is a value that has not expired. Costs what a put of the
-    /// value does, and shows as one in the log.
+    /// its expiry was; tells whether there is a value that has not expired. Reads the value, costs
+    /// what a put of it does, and shows as one in the log; where the expiry is the same already,
+    /// nothing is read or written.
     ///
     /// # Errors
     /// As [`put_with_ttl`](BucketMut::put_with_ttl).
@@ -125,12 +125,21 @@ impl<'txn> BucketMut<'txn> {
     /// Gives a visible value another expiry; tells whether there is one. Writes the value again:
     /// the log, and whoever reads it, knows of puts only.
     fn set_expiry(&mut self, key: &[u8], expires_at: u64) -> Result<bool> {
-        let Some(value) = self.get_value(key)? else { return Ok(false) };
-        if value.expires_at.map_or(Ok(0), at)? != expires_at {
-            let bytes = value.bytes.to_vec();
-            self.txn()?.put(key, &bytes, expires_at)?;
+        match self.expiry(key)? {
+            None => return Ok(false),
+            Some(before) if before == expires_at => return Ok(true),
+            Some(_) => {}
         }
+        let Some(value) = self.get(key)?.map(<[u8]>::to_vec) else { return Ok(false) };
+        self.txn()?.put(key, &value, expires_at)?;
         Ok(true)
+    }
+
+    /// When the value of `key` expires, zero for one that stays; `None` when it is missing or
+    /// expired. Reads nothing of the value.
+    fn expiry(&mut self, key: &[u8]) -> Result<Option<u64>> {
+        self.txn()?.check_key("key", key)?;
+        self.as_bucket().expiry(key)
     }
 
     /// Removes the value of `key`; tells whether there was one that had not expired.

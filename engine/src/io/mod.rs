@@ -18,6 +18,7 @@ pub mod sim;
 
 use std::fmt;
 use std::io::Result;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,9 +90,11 @@ pub trait File: fmt::Debug + Send + Sync {
     fn set_len(&self, len: u64) -> Result<()>;
     /// Makes content and length durable.
     fn sync(&self) -> Result<()>;
-    /// Says that `[offset, offset + bytes)` will soon be read, in a map perhaps. Advice: hosts that
-    /// cannot read ahead do nothing, nor is anything done when the range's end is in memory.
-    fn read_ahead(&self, _offset: u64, _bytes: u64) {}
+    /// Says that ranges will soon be read, in a map perhaps. False, and nothing is done, where the
+    /// end of the longest is in memory already. Advice: hosts that cannot read ahead do nothing.
+    fn read_ahead(&self, _ranges: &[Range<u64>]) -> bool {
+        false
+    }
     /// Drops what the operating system caches of the file's first `bytes`, so that reads see the
     /// device. Advice: hosts without such a cache do nothing.
     fn forget_cached(&self, bytes: u64) -> Result<()>;

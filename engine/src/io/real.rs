@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut, Result};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 
 use super::{File, Host, Lock, OpenMode, Region};
+
+/// Bytes that are read ahead with one call: every device takes so much at once.
+const AHEAD_BYTES: u64 = 128 << 10;
 
 /// The operating system.
 #[derive(Debug, Default)]
@@ -196,14 +200,24 @@ impl File for RealFile {
         self.file.sync_data()
     }
 
-    fn read_ahead(&self, offset: u64, bytes: u64) {
-        let Some(len) = NonZeroU64::new(bytes) else { return };
+    fn read_ahead(&self, ranges: &[Range<u64>]) -> bool {
+        let longest = ranges.iter().max_by_key(|range| range.end.saturating_sub(range.start));
+        let Some(longest) = longest.filter(|range| !range.is_empty()) else { return false };
         let mut last = [0];
         let mut last = [IoSliceMut::new(&mut last)];
-        let cached = preadv2(&self.file, &mut last, offset + bytes - 1, ReadWriteFlags::NOWAIT);
-        if cached == Err(Errno::AGAIN) {
-            let _unread = rustix::fs::fadvise(&self.file, offset, Some(len), Advice::WillNeed);
+        // A file system that cannot say whether it would wait (overlays, networks) is asked to read
+        // all the same.
+        if preadv2(&self.file, &mut last, longest.end - 1, ReadWriteFlags::NOWAIT).is_ok() {
+            return false;
         }
+        for range in ranges {
+            // Of one request the system reads no more than the device takes at once.
+            for at in range.clone().step_by(AHEAD_BYTES as usize) {
+                let len = NonZeroU64::new(AHEAD_BYTES.min(range.end - at));
+                let _unread = rustix::fs::fadvise(&self.file, at, len, Advice::WillNeed);
+            }
+        }
+        true
     }
 
     fn forget_cached(&self, bytes: u64) -> Result<()> {
@@ -262,5 +276,49 @@ mod tests {
         assert_eq!(file.len().unwrap(), 12288);
         file.read_at(region.bytes_mut(0, 4096), 0).unwrap();
         assert_eq!(region.bytes(0, 4096), [0; 4096]);
+    }
+
+    /// Bytes that this thread has had read from a device so far.
+    fn device_bytes() -> u64 {
+        let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+        let count = io.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap();
+        count.parse().unwrap()
+    }
+
+    /// Goal: a read ahead asks for all of its range, however long, and for nothing that is in
+    /// memory. Method: reads are counted where they are asked for, in this thread.
+    #[test]
+    #[cfg_attr(miri, ignore = "uses system calls that Miri does not know")]
+    fn a_range_is_read_ahead_as_a_whole_and_once() {
+        // Beside the build, not in the directory for temporary files: that may be memory.
+        let test = std::env::current_exe().unwrap();
+        let dir = tempfile::tempdir_in(test.parent().unwrap()).unwrap();
+        let file = RealHost::default().open(&dir.path().join("data"), OpenMode::CreateNew).unwrap();
+        // More than a device takes at once, and a system by itself.
+        let bytes = 32 << 20;
+        file.write_at(&vec![5; bytes as usize], 0).unwrap();
+        file.sync().unwrap();
+        let read = |ranges: &[Range<u64>]| {
+            let before = device_bytes();
+            (file.read_ahead(ranges), device_bytes() - before)
+        };
+        file.forget_cached(bytes).unwrap();
+        let none = read(&[]);
+        let nothing = read(&[4096..4096, 0..0]);
+        let half = read(&[0..4096, 8192..bytes / 2]);
+        let rest = read(&[bytes / 2..bytes, 0..4096]);
+        let again = read(&[0..bytes / 2, 0..4096]);
+        if half.1 == 0 && rest.1 == 0 {
+            let mut byte = [0];
+            let before = device_bytes();
+            file.forget_cached(bytes).unwrap();
+            file.read_at(&mut byte, 0).unwrap();
+            assert_eq!(device_bytes(), before, "reads come from a device, none was ahead");
+        } else {
+            let (half, rest) = (half.1, rest.1);
+            assert!(half >= bytes / 2 - 4096 && half + rest >= bytes - 4096, "{half} and {rest}");
+        }
+        assert!(half.0 && rest.0, "it was asked for");
+        assert_eq!([none, nothing, again], [(false, 0); 3]);
     }
 }

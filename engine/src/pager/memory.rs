@@ -10,6 +10,8 @@
 //! 2. Without a map, the region of file pages is filled page by page under the load lock, before
 //!    the page's verified bit is set; so no slice of it exists while it is filled.
 
+use std::cell::Cell;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use crate::limits::ARENA_UNITS;
 use crate::mutation::{self, Mutation};
 use crate::page::{self, overflow};
 use crate::sync::Mutex;
-use crate::tree::Pages;
+use crate::tree::{Pages, READ_AHEAD_MAX};
 
 use super::verified::Verified;
 
@@ -30,10 +32,21 @@ const OPENING_LINES: usize = 5;
 /// Cache lines at the end of an overlay, where its own entries and the reference to its base are.
 const OVERLAY_END_LINES: usize = 16;
 /// A value in a run this long is read ahead: else it would come from the device by 4 KiB where it
-/// is not in memory. To look whether it is takes as long as reading 10 KB.
-const RUN_AHEAD_BYTES: usize = 128 << 10;
+/// is not in memory.
+const RUN_AHEAD_BYTES: usize = 16 << 10;
+/// To look whether it is takes as long as reading 20 KB. So the more values a thread has found in
+/// memory, one behind the other, the fewer it looks at: one of so many at least, and one in so many
+/// bytes.
+const LOOKS_SPARED_MAX: u32 = 63;
+const LOOKS_SPARED_BYTES: usize = 2 << 20;
 /// Memory that is asked for in one step.
 const POPULATE_BYTES: usize = 2 << 20;
+
+thread_local! {
+    /// How many long values this thread reads without a look, and how many it would have after the
+    /// last look.
+    static LOOKS_SPARED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
 
 /// All pages of one open database.
 #[derive(Debug)]
@@ -233,6 +246,21 @@ impl PageMemory {
         Error::from(ErrorKind::Io { operation, file: self.path.clone(), source })
     }
 
+    /// Reads a long value ahead, unless this thread has found the last ones in memory.
+    fn read_run_ahead(&self, pages: Range<u32>) {
+        let bytes = pages.len() * self.page_bytes;
+        let (left, spared) = LOOKS_SPARED.get();
+        let left = left.min((LOOKS_SPARED_BYTES / bytes) as u32);
+        LOOKS_SPARED.set(match left.checked_sub(1) {
+            Some(left) => (left, spared),
+            None if self.read_ahead(&[pages]) => (0, 0),
+            None => {
+                let spared = (2 * spared + 1).min(LOOKS_SPARED_MAX);
+                (spared, spared)
+            }
+        });
+    }
+
     #[cold]
     fn damaged_page(&self, id: PageId, expected: &str, found: String) -> Error {
         Error::corrupt(&self.path, u64::from(id.index()), expected, found)
@@ -265,13 +293,17 @@ impl Pages for PageMemory {
         }
     }
 
-    fn read_ahead(&self, first: PageId, count: u32) {
+    fn read_ahead(&self, pages: &[Range<u32>]) -> bool {
         // What was never read is read by `pread`, which the system reads ahead for by itself.
-        if self.load.is_none() && self.verified.contains(first.index()) {
-            let page_bytes = self.page_bytes as u64;
-            let (offset, bytes) = (u64::from(first.index()), u64::from(count));
-            self.file.read_ahead(offset * page_bytes, bytes * page_bytes);
+        if self.load.is_some() || !pages.iter().any(|pages| self.verified.contains(pages.start)) {
+            return false;
         }
+        let bytes = |page: u32| u64::from(page) * self.page_bytes as u64;
+        let mut ranges = [const { 0..0 }; READ_AHEAD_MAX];
+        for (range, pages) in ranges.iter_mut().zip(pages) {
+            *range = bytes(pages.start)..bytes(pages.end);
+        }
+        self.file.read_ahead(&ranges[..pages.len().min(READ_AHEAD_MAX)])
     }
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
@@ -282,7 +314,7 @@ impl Pages for PageMemory {
                     |bytes: &[u8]| overflow::validate_run(bytes, self.page_bytes, value_len);
                 self.first_touch(run, count, check)?;
             } else if count as usize * self.page_bytes >= RUN_AHEAD_BYTES {
-                self.read_ahead(run.id, count);
+                self.read_run_ahead(run.id.0..run.id.0 + count);
             }
             // In a damaged file another reference may have led here first, to fewer pages.
             overflow::validate_start(self.bytes(run.id, 1), count)

@@ -5,10 +5,10 @@
 //! 2. After an error it gives no entry until the next seek.
 //! 3. While it stands on an entry, `steps` lead from the root to `leaf`.
 
-use super::pages::{Pages, Root, leaf_of};
+use super::pages::{Pages, READ_AHEAD_MAX, Root, leaf_of};
 use super::path::{Step, open, open_root};
 use crate::error::Result;
-use crate::ids::{PageId, PageRef};
+use crate::ids::PageRef;
 use crate::limits::TREE_HEIGHT_MAX;
 use crate::page::{Entry, Interior, Leaf};
 
@@ -46,9 +46,12 @@ enum Aim<'k> {
 /// `index` while the leaf is empty: stepping forward from it gives 0, which the leaf has not.
 const NO_INDEX: usize = usize::MAX;
 
-/// So many leaves are read ahead at once by a scan that comes to a leaf of this number below its
-/// parent, or to another parent: short scans read none.
-const LEAVES_AHEAD: usize = 32;
+/// So many leaves are read ahead at once by a scan that comes to the first of such a group below
+/// their parent, or to another parent: few short scans do.
+const LEAVES_AHEAD: usize = READ_AHEAD_MAX;
+
+/// Leaves with no more than so many pages between them are read ahead together.
+const GAP_PAGES: u32 = 4;
 
 /// Entries that are asked for ahead where a scan begins.
 const EXPECTED: usize = 4;
@@ -255,7 +258,11 @@ impl<'a, P: Pages> Cursor<'a, P> {
                 _ => Some(aside + 1),
             };
             beyond.into_iter().for_each(|index| self.pages.expect(interior.child(index)));
-            if level == 1 && aside.is_multiple_of(LEAVES_AHEAD) {
+            let first = match aim {
+                Aim::Last => LEAVES_AHEAD - 1,
+                _ => 0,
+            };
+            if level == 1 && aside % LEAVES_AHEAD == first {
                 read_ahead(self.pages, &interior, aside, aim);
             }
             self.descend(interior.child(aside), level - 1, aim)?;
@@ -284,34 +291,40 @@ impl<'a, P: Pages> Cursor<'a, P> {
     }
 }
 
-/// Says that the leaves from child `index` on will be read, if they lie together in the file.
+/// Says that the leaves from child `index` on will be read, up to the end of its group of
+/// `LEAVES_AHEAD`: those that lie together as one range.
 fn read_ahead<P: Pages>(pages: &P, interior: &Interior<'_>, index: usize, aim: Aim<'_>) {
+    let group = index / LEAVES_AHEAD * LEAVES_AHEAD;
     let (from, to) = match aim {
-        Aim::Last => (index.saturating_sub(LEAVES_AHEAD - 1), index + 1),
-        _ => (index, (index + LEAVES_AHEAD).min(interior.count() + 1)),
+        Aim::Last => (group, index + 1),
+        _ => (index, (group + LEAVES_AHEAD).min(interior.count() + 1)),
     };
-    let ids = (from..to).map(|index| interior.child(index).id).filter(|id| !id.is_arena());
-    let ends = ids.fold(None, |ends: Option<(PageId, PageId)>, id| match ends {
-        Some((low, high)) => Some((low.min(id), high.max(id))),
-        None => Some((id, id)),
-    });
-    let Some((low, high)) = ends else { return };
-    let count = high.index() - low.index() + 1;
-    if count as usize <= 2 * LEAVES_AHEAD {
-        pages.read_ahead(low, count);
+    let (mut places, mut count) = ([0; LEAVES_AHEAD], 0);
+    for id in (from..to).map(|index| interior.child(index).id).filter(|id| !id.is_arena()) {
+        places[count] = id.index();
+        count += 1;
     }
+    let places = &mut places[..count];
+    places.sort_unstable();
+    let (mut ranges, mut count) = ([const { 0..0 }; LEAVES_AHEAD], 0);
+    for together in places.chunk_by(|a, b| b - a <= GAP_PAGES) {
+        ranges[count] = together[0]..together[together.len() - 1] + 1;
+        count += 1;
+    }
+    pages.read_ahead(&ranges[..count]);
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::ops::Range;
 
     use super::super::insert;
     use super::super::page_store::PageStore;
     use super::super::pages::Tree;
     use super::*;
     use crate::error::Error;
-    use crate::ids::Epoch;
+    use crate::ids::{Epoch, PageId};
     use crate::page::{InteriorBuilder, LeafBuilder, Payload};
 
     fn entry(key: &[u8]) -> Entry<'_> {
@@ -395,8 +408,10 @@ mod tests {
             Err(self.damaged(page, "a page", "none".into()))
         }
 
-        fn read_ahead(&self, first: PageId, count: u32) {
-            self.0.borrow_mut().push((first.0, count));
+        fn read_ahead(&self, pages: &[Range<u32>]) -> bool {
+            let ranges = pages.iter().map(|range| (range.start, range.end - range.start));
+            self.0.borrow_mut().extend(ranges);
+            true
         }
 
         fn run(&self, run: PageRef, _: u32) -> Result<&[u8]> {
@@ -427,7 +442,8 @@ mod tests {
         let in_order = |number| PageId(1000 + number);
         assert_eq!(asked(in_order, 32, Aim::First), [(1032, 32)]);
         assert_eq!(asked(in_order, 64, Aim::First), [(1064, 16)]);
-        assert_eq!(asked(in_order, 64, Aim::Last), [(1033, 32)]);
+        assert_eq!(asked(in_order, 63, Aim::Last), [(1032, 32)]);
+        assert_eq!(asked(in_order, 70, Aim::Last), [(1064, 7)]);
         assert_eq!(asked(in_order, 3, Aim::Last), [(1000, 4)]);
         let in_memory = |number| match number % 2 {
             0 => PageId::arena(number),
@@ -435,6 +451,10 @@ mod tests {
         };
         assert_eq!(asked(in_memory, 0, Aim::First), [(1001, 31)]);
         assert_eq!(asked(PageId::arena, 0, Aim::First), []);
-        assert_eq!(asked(|number| PageId(1000 * number + 1), 0, Aim::First), []);
+        let one_moved = |number| if number == 5 { PageId(9000) } else { in_order(number) };
+        assert_eq!(asked(one_moved, 0, Aim::First), [(1000, 32), (9000, 1)]);
+        let scattered = |number| PageId(1000 * number + 1);
+        let single = (0..32).map(|number| (1000 * number + 1, 1)).collect::<Vec<_>>();
+        assert_eq!(asked(scattered, 0, Aim::First), single);
     }
 }

@@ -43,6 +43,8 @@ pub(crate) use compact::{LongRun, Window, Wish, compact, refers_to, touch};
 pub(crate) use cursor::Cursor;
 pub(crate) use get::{expect_leaves, get, get_from, get_many, touch_leaf};
 pub(crate) use insert::{insert, overwrite};
-pub(crate) use pages::{Pages, PagesMut, Replaced, ReplacedPayload, Root, Tree, leaf_of};
+pub(crate) use pages::{
+    Pages, PagesMut, READ_AHEAD_MAX, Replaced, ReplacedPayload, Root, Tree, leaf_of,
+};
 pub(crate) use path::{Opened, open_root};
 pub(crate) use remove::remove;

@@ -3,11 +3,16 @@
 //! Holds no page. Invariants:
 //! 1. Between two calls that change a page, a reference from [`Pages::page`] stays good.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, PageId, PageRef};
 use crate::page::bucket::BucketRecord;
 use crate::page::header::set_born;
 use crate::page::{Entry, Leaf, LeafMut, Payload, overlay};
+
+/// Ranges of pages that are read ahead at once.
+pub(crate) const READ_AHEAD_MAX: usize = 32;
 
 /// Pages by reference; a page of the file is verified at its first touch.
 pub(crate) trait Pages {
@@ -20,8 +25,11 @@ pub(crate) trait Pages {
     /// Says that the opening of a page will soon be read; a hint that may do nothing.
     fn expect(&self, _page: PageRef) {}
 
-    /// Says that these adjoining pages of the file will soon be read; a hint that may do nothing.
-    fn read_ahead(&self, _first: PageId, _count: u32) {}
+    /// Says that pages of the file will soon be read, `READ_AHEAD_MAX` ranges at most; a hint that
+    /// may do nothing. False where nothing was asked for, most likely because they are in memory.
+    fn read_ahead(&self, _pages: &[Range<u32>]) -> bool {
+        false
+    }
 
     /// The bytes of the value in an overflow run, in place.
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]>;

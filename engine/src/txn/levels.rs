@@ -424,7 +424,7 @@ impl WriteTxn {
     }
 
     /// Checks a key or bucket name, and that the transaction is still good.
-    fn check_key(&self, what: &'static str, key: &[u8]) -> Result<()> {
+    pub(crate) fn check_key(&self, what: &'static str, key: &[u8]) -> Result<()> {
         self.check_failed()?;
         let max = key_bytes_max(self.pages.page_bytes());
         match key.len() {

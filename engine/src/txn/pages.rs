@@ -14,6 +14,7 @@ use crate::page::header::{Header, set_born};
 use crate::page::{LeafMut, copy_live, overlay};
 use crate::pager::{PageMemory, Retired};
 use crate::tree::{Pages, PagesMut};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::lent::Spill;
@@ -170,8 +171,8 @@ impl Pages for TxnPages {
         self.memory().expect(page);
     }
 
-    fn read_ahead(&self, first: PageId, count: u32) {
-        self.memory().read_ahead(first, count);
+    fn read_ahead(&self, pages: &[Range<u32>]) -> bool {
+        self.memory().read_ahead(pages)
     }
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {

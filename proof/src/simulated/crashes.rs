@@ -16,6 +16,8 @@ use crate::simulation::crash::{CrashHistory, place};
 const LIVES: u64 = 4;
 /// One of so many histories has lives that end because names of files could not be made durable.
 const WITH_FAILING_NAMES: u64 = 8;
+/// And so many histories further, one has commits that return to one key.
+const WITH_RETURNS: u64 = 4;
 /// Images made at one operation.
 const IMAGES_PER_EVENT: u64 = 4;
 
@@ -32,6 +34,7 @@ pub(super) fn history(
 ) -> Result<(), String> {
     let mut history = match seed % WITH_FAILING_NAMES {
         0 => CrashHistory::with_failures(seed, images_per_event),
+        WITH_RETURNS => CrashHistory::with_returns(seed, images_per_event),
         _ => CrashHistory::new(seed, images_per_event),
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| history.run(lives)));

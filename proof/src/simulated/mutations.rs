@@ -21,8 +21,11 @@ const HISTORIES: u64 = 150;
 /// Histories with a lie, given to each bug that those missed.
 const HISTORIES_WITH_LIES: u64 = 500;
 /// Histories with failures, given to each bug that those missed.
-const HISTORIES_FAILING: u64 = 300;
+const HISTORIES_FAILING: u64 = 600;
+/// Histories with commits that return to one key, given to each bug that those missed.
+const HISTORIES_RETURNING: u64 = 3000;
 const AFTER: &str = "images after failures";
+const RETURNS: &str = "checkpoints with returns";
 const MORE: &str = "more images";
 const LIVES: u64 = 4;
 const IMAGES_PER_EVENT: u64 = 4;
@@ -41,8 +44,10 @@ pub(crate) fn run(plan: &Plan) -> Evidence {
             let failing = |seed| CrashHistory::with_failures(seed, IMAGES_PER_EVENT);
             let (first, rest) = (0..HISTORIES_FIRST, HISTORIES_FIRST..HISTORIES);
             let (lying, after) = (0..HISTORIES_WITH_LIES, 0..HISTORIES_FAILING);
-            let hunts: [&dyn Fn() -> Hunted; 4] = [
+            let returning = 0..HISTORIES_RETURNING;
+            let hunts: [&dyn Fn() -> Hunted; 5] = [
                 &|| hunt(bug, seeds(plan, &first), "images", &|seed| images(plain(seed))),
+                &|| hunt(bug, seeds(plan, &returning), RETURNS, &returns),
                 &|| hunt(bug, seeds(plan, &lying), "lies", &lies),
                 &|| hunt(bug, seeds(plan, &after), AFTER, &|seed| images(failing(seed))),
                 &|| hunt(bug, seeds(plan, &rest), MORE, &|seed| images(plain(seed))),
@@ -102,6 +107,15 @@ fn hunt(
 fn images(mut history: CrashHistory) -> (u64, Option<String>) {
     let outcome = catch_unwind(AssertUnwindSafe(|| history.run(LIVES)));
     (history.tally.images, failure(outcome.map(|done| done.map(|()| 0))).err())
+}
+
+/// A history with commits that return to one key, not cut.
+fn returns(seed: u64) -> (u64, Option<String>) {
+    let live = || CrashHistory::with_returns(seed, 1).live_uncut();
+    match failure(catch_unwind(AssertUnwindSafe(live))) {
+        Ok(checkpoints) => (checkpoints, None),
+        Err(how) => (0, Some(how)),
+    }
 }
 
 /// A history on a disk that lies: some bugs show only there.

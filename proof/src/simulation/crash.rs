@@ -81,7 +81,9 @@ pub(crate) struct CrashHistory {
     /// Where a cut can leave no more disks than this, each of them is made.
     outcomes_max: u64,
     /// True when checkpoints start only when asked for, and commits come in the middle of them.
-    interleaved: bool,
+    pub(super) interleaved: bool,
+    /// True when some of these commits come back to one key: see `returning`.
+    pub(super) returns: bool,
     /// Of a hundred other lives, those that end with an operation that fails, and which it may be.
     failing: (usize, &'static [OpKind]),
 }
@@ -130,6 +132,7 @@ impl CrashHistory {
             images_per_event,
             outcomes_max: images_per_event,
             interleaved,
+            returns: false,
             failing: (15, &[OpKind::Sync, OpKind::WriteDurable, OpKind::SyncDir]),
         }
     }
@@ -242,6 +245,7 @@ impl CrashHistory {
             let checkpoints = if self.interleaved { 20 } else { 8 };
             match self.random.weighted(&[60, checkpoints, 6, 10, 5, 5]) {
                 0 => self.write(db)?,
+                1 if self.returns => self.checkpoints_with_returns(db)?,
                 1 => self.checkpoint(db, held.is_empty())?,
                 2 => {
                     db.sync()?;
@@ -295,8 +299,7 @@ impl CrashHistory {
             assert!(!unread || memory_bytes == 0, "{memory_bytes} bytes of memory are lost");
         }
         // What was committed before the checkpoint began is durable, whatever came since.
-        self.acknowledged = self.acknowledged.max(tip);
-        self.disk.mark(Mark::Acknowledged(self.acknowledged).tag());
+        self.acknowledge(tip);
         Ok(())
     }
 
@@ -313,12 +316,18 @@ impl CrashHistory {
         disk.now_ms().max(self.latest_ms)
     }
 
+    /// Notes that commits up to this one are durable.
+    pub(super) fn acknowledge(&mut self, txn: u64) {
+        self.acknowledged = self.acknowledged.max(txn);
+        self.disk.mark(Mark::Acknowledged(self.acknowledged).tag());
+    }
+
     pub(super) fn acknowledge_all(&mut self, disk: &SimDisk) {
         self.acknowledged = self.versions.len() as u64 - 1;
         disk.mark(Mark::Acknowledged(self.acknowledged).tag());
     }
 
-    fn write(&mut self, db: &Db) -> Result<()> {
+    pub(super) fn write(&mut self, db: &Db) -> Result<()> {
         let now_ms = self.observe(db)?;
         let mut txn = Guarded::new(db.begin_write()?);
         let id = txn.id().0;

@@ -11,6 +11,7 @@ pub mod random;
 mod reads;
 mod recover;
 pub mod reference;
+mod returning;
 pub(crate) mod script;
 mod settings;
 mod shape;

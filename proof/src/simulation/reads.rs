@@ -118,7 +118,7 @@ impl Reading<'_> {
         self.both_ways(self.bucket.prefix(&prefix)?, expected, random)
     }
 
-    /// Takes pairs from both ends in random order, up to a random number.
+    /// Takes pairs from both ends in random order, up to a random number, and then perhaps keys.
     fn both_ways<'t>(
         &self,
         mut found: bristlecone::Range<'_>,
@@ -136,7 +136,20 @@ impl Reading<'_> {
                 break;
             }
         }
-        Ok(())
+        if random.percent(70) {
+            return Ok(());
+        }
+        let (mut found, mut expected) = (found.keys(), expected.map(|(key, _)| key));
+        loop {
+            let (found, expected) = match random.percent(backward) {
+                true => (found.next_back(), expected.next_back()),
+                false => (found.next(), expected.next()),
+            };
+            assert!(found.transpose()? == expected, "the keys of a range differ");
+            if expected.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// A cursor, moved at random.

@@ -75,7 +75,8 @@ impl Writing<'_> {
         for _ in 0..1 + self.random.below(10) {
             *self.operations += 1;
             let crowded = 1 + usize::from(tree.entries.len() > self.shape.entries_max) * 8;
-            match self.random.weighted(&[30, 12 * crowded, 4, 10, 24, 6, 2 * crowded, 3, 1, 2, 3]) {
+            let weights = [30, 12 * crowded, 4, 10, 24, 6, 2 * crowded, 3, 1, 2, 3, 3];
+            match self.random.weighted(&weights) {
                 0 => self.put(bucket, tree)?,
                 1 => self.delete(bucket, tree)?,
                 2 => self.put_expiring(bucket, tree)?,
@@ -86,6 +87,7 @@ impl Writing<'_> {
                 8 => self.build(bucket, tree)?,
                 9 => self.misuse(bucket)?,
                 10 => self.put_many(bucket, tree)?,
+                11 => self.change_expiry(bucket, tree)?,
                 _ => {
                     let reading = Reading { bucket: bucket.as_bucket(), tree, now: self.now };
                     reading.step(self.random, self.shape)?;
@@ -135,6 +137,43 @@ impl Writing<'_> {
         let time: SystemTime = UNIX_EPOCH + Duration::from_millis(expires_at);
         let done = bucket.put_until(&key, &value, time);
         self.settle(done, tree, key, value, expires_at)
+    }
+
+    /// Touches a value, lets it stay, or puts another and keeps the expiry.
+    fn change_expiry(&mut self, bucket: &mut BucketMut<'_>, tree: &mut Tree) -> Result<()> {
+        let key = some_key(tree, self.random, self.shape);
+        let before = match tree.entries.get(&key) {
+            Some(Entry::Value { bytes, expires_at }) if tree.value(&key, self.now).is_some() => {
+                Some((bytes.clone(), *expires_at))
+            }
+            _ => None,
+        };
+        let (done, expires_at) = match self.random.below(4) {
+            0 => {
+                let value = self.shape.value(self.random);
+                let done = bucket.put_keeping_ttl(&key, &value);
+                let expires_at = before.map_or(0, |(_, expires_at)| expires_at);
+                return self.settle(done, tree, key, value, expires_at);
+            }
+            1 if self.shape.simulated_clock => {
+                let ttl = 1 + self.random.below(5000) as u64;
+                (bucket.touch(&key, Duration::from_millis(ttl)), self.now.earliest + ttl)
+            }
+            2 => (bucket.persist(&key), 0),
+            _ => {
+                let expires_at = self.random.pick(&[1, 1_000_000, FAR_MS]);
+                let time = UNIX_EPOCH + Duration::from_millis(expires_at);
+                (bucket.touch_until(&key, time), expires_at)
+            }
+        };
+        if tree.is_bucket(&key) {
+            return expect_is_a_bucket(done.map(|_| ()));
+        }
+        assert_eq!(done?, before.is_some(), "an expiry of {}", key.escape_ascii());
+        if let Some((bytes, _)) = before {
+            tree.entries.insert(key, Entry::Value { bytes, expires_at });
+        }
+        Ok(())
     }
 
     /// Notes a put in the reference, or checks that it was refused for good reason.

@@ -86,7 +86,7 @@ impl Storage {
             Err(error) if is_absence(&error) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        pairs.take(limit).map(|pair| pair.map(|(key, _)| key.to_vec())).collect()
+        pairs.keys().take(limit).map(|key| key.map(<[u8]>::to_vec)).collect()
     }
 
     /// Writes `value` under `key`, and creates the buckets on the way.
