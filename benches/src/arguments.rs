@@ -1,6 +1,6 @@
 //! The command line of the side-by-side run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::engines::Result;
@@ -18,7 +18,10 @@ side-by-side: Bristlecone beside other engines, and beside the limit of the mach
   --engine NAME   only engines of this name; may be repeated
   --memory MB     what engines are told to take, of those that can be told, for caches and for
                   changed pages together (a cache of all data; Bristlecone its defaults)
-  --group DIR     a memory cgroup that each engine's process enters when its data is made
+  --group DIR     a directory of memory cgroups, one for each engine and called as it is, which
+                  the engine's process enters when its data is made
+  --late          it enters when its pairs are loaded and closed, as a new process, and with what
+                  the system had cached of its files dropped
   --dir DIR       where databases are put, on the device that is measured (temporary files)
   --json FILE     where all figures are written
   --list          tell workloads and engines, and stop";
@@ -36,8 +39,12 @@ pub(crate) struct Arguments {
     pub(crate) engines: Vec<String>,
     /// Bytes of memory that engines are told to take.
     pub(crate) memory_bytes: Option<u64>,
-    /// The memory cgroup that engines are in.
+    /// The directory of the memory cgroups that engines are in.
     pub(crate) group: Option<PathBuf>,
+    /// They enter it only when their pairs are loaded.
+    pub(crate) late: bool,
+    /// A database that holds all pairs already.
+    pub(crate) loaded: Option<PathBuf>,
     pub(crate) dir: PathBuf,
     pub(crate) json: Option<PathBuf>,
     pub(crate) list: bool,
@@ -56,6 +63,8 @@ impl Arguments {
             engines: Vec::new(),
             memory_bytes: None,
             group: None,
+            late: false,
+            loaded: None,
             dir: std::env::temp_dir(),
             json: None,
             list: false,
@@ -73,6 +82,9 @@ impl Arguments {
                 "--engine" => arguments.engines.push(value()?),
                 "--memory" => arguments.memory_bytes = Some(megabytes(&value()?)?),
                 "--group" => arguments.group = Some(value()?.into()),
+                "--late" => arguments.late = true,
+                // Not for people: see `for_child_with`.
+                "--loaded" => arguments.loaded = Some(value()?.into()),
                 "--dir" => arguments.dir = value()?.into(),
                 "--json" => arguments.json = Some(value()?.into()),
                 "--list" => arguments.list = true,
@@ -84,17 +96,38 @@ impl Arguments {
             let found = arguments.pairs;
             return Err(format!("expected 1000 to 100000000 pairs, found {found}").into());
         }
+        if arguments.late && arguments.group.is_none() {
+            return Err("expected --group beside --late, found none".into());
+        }
         Ok(arguments)
     }
 
     /// The options of a process that takes part in a round.
     pub(crate) fn for_child(&self) -> Vec<String> {
+        self.words(self.group.as_deref().filter(|_| !self.late), None)
+    }
+
+    /// The options of one that goes on with a loaded database.
+    pub(crate) fn for_child_with(&self, loaded: &Path) -> Vec<String> {
+        self.words(self.group.as_deref(), Some(loaded))
+    }
+
+    fn words(&self, group: Option<&Path>, loaded: Option<&Path>) -> Vec<String> {
         let (pairs, seconds) = (self.pairs.to_string(), self.duration.as_secs_f64().to_string());
         let memory = self.memory_bytes.map(|bytes| (bytes / MEGABYTE).to_string());
-        let group = self.group.as_ref().map(|dir| dir.display().to_string());
-        let options = [("--pairs", Some(pairs)), ("--seconds", Some(seconds))];
-        let options = options.into_iter().chain([("--memory", memory), ("--group", group)]);
-        options.filter_map(|(option, value)| Some([option.to_owned(), value?])).flatten().collect()
+        let place = |dir: Option<&Path>| dir.map(|dir| dir.display().to_string());
+        let options = [
+            ("--pairs", Some(pairs)),
+            ("--seconds", Some(seconds)),
+            ("--memory", memory),
+            ("--group", place(group)),
+            ("--loaded", place(loaded)),
+        ];
+        options
+            .into_iter()
+            .filter_map(|(option, value)| Some([option.to_owned(), value?]))
+            .flatten()
+            .collect()
     }
 
     /// Whether a workload is asked for.
@@ -139,6 +172,16 @@ mod tests {
         let child = child.expect("arguments");
         assert_eq!((child.memory_bytes, child.group), (None, None));
         assert_eq!(child.duration, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_late_child_enters_the_group_when_all_is_loaded() {
+        let parent = parse("--late --group /sys/group").expect("arguments");
+        let child = Arguments::parse(parent.for_child()).expect("arguments");
+        assert_eq!((child.group, child.loaded), (None, None));
+        let child = Arguments::parse(parent.for_child_with(Path::new("/db"))).expect("arguments");
+        assert_eq!((child.group, child.loaded), (parent.group, Some(PathBuf::from("/db"))));
+        assert!(parse("--late").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! An engine in one round: its database, what is in it, and the work that it is given.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bristlecone_benches::data::{Data, Pair};
@@ -42,14 +43,23 @@ pub(crate) struct Contender {
 
 impl Contender {
     pub(crate) fn enter(kind: Kind, common: &Common<'_>) -> Result<Contender> {
-        let scratch = Scratch::within(&common.arguments.dir)?;
+        let loaded = common.arguments.loaded.clone().map(Scratch::kept);
+        let is_loaded = loaded.is_some();
+        let scratch = loaded.map_or_else(|| Scratch::within(&common.arguments.dir), Ok)?;
         let engine = (kind.open)(scratch.path(), &opening(Mode::Durable, common))?;
-        if common.set == Set::Halved {
+        if common.set == Set::Halved && !is_loaded {
             engine.load(common.pairs)?;
             engine.settle()?;
         }
         let newest = (0..).take(common.data.count()).collect();
         Ok(Contender { kind, engine: Some(engine), mode: Mode::Durable, newest, scratch })
+    }
+
+    /// Closes the database, and leaves it to another process.
+    pub(crate) fn leave(mut self) -> Result<PathBuf> {
+        self.engine()?.settle()?;
+        self.close()?;
+        Ok(self.scratch.keep())
     }
 
     /// Does the work once. `reads` and `seed` are the same for all engines.

@@ -10,7 +10,7 @@ use crate::engines::{KINDS, Kind, Mode, Result};
 use crate::machine;
 use crate::measure::Measure;
 use crate::performer::{Failure, Performer};
-use crate::workload::{Get, SETS, Set, WORKLOADS, Work, Workload};
+use crate::workload::{Get, Order, SETS, Set, WORKLOADS, Work, Workload};
 
 /// All measurements of a workload on an engine.
 #[derive(Clone, Debug)]
@@ -66,6 +66,16 @@ fn run_set(arguments: &Arguments, set: Set, round: usize, rows: &mut [Row]) -> R
             performers.rotate_left(begin);
             let seed = (round * WORKLOADS.len() + number) as u64;
             compete(arguments, workload, &mut performers, seed, rows)?;
+        }
+        if arguments.late && workload.work == Work::Load(Order::Random) {
+            performers.retain_mut(|performer| match performer.enter_group(set, arguments) {
+                Ok(()) => true,
+                Err(error) => {
+                    let concerned = |row: &Row| row.workload.set == set;
+                    note(rows, performer.kind(), concerned, &Failure::from(error));
+                    false
+                }
+            });
         }
     }
     for performer in performers {

@@ -9,10 +9,11 @@
 //! end                      compares all that is stored: ended, or failed WHY
 //! ```
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bristlecone_benches::data::{BUCKET_RECORDS, Data, Shape};
-use bristlecone_benches::scratch::Scratch;
+use bristlecone_benches::scratch::{Scratch, forget_cached};
 
 use crate::SEED;
 use crate::arguments::Arguments;
@@ -35,6 +36,8 @@ const PERFORM: &str = "perform";
 const MEASURED: &str = "measured";
 const FAILED: &str = "failed";
 const CANNOT: &str = "cannot";
+const LEAVE: &str = "leave";
+const LEFT: &str = "left";
 const END: &str = "end";
 const ENDED: &str = "ended";
 
@@ -64,7 +67,7 @@ pub(crate) struct Performer {
     process: Process,
     is_in: bool,
     /// The last field: the files go after the process.
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Performer {
@@ -75,7 +78,21 @@ impl Performer {
         words.extend(arguments.for_child());
         let mut process = Process::start(&["round", kind.name], scratch.path(), &words)?;
         process.expect(READY)?;
-        Ok(Performer { kind, process, is_in: true, _scratch: scratch })
+        Ok(Performer { kind, process, is_in: true, scratch })
+    }
+
+    /// Goes on in a new process, in the group, with nothing of the files in the system's cache.
+    pub(crate) fn enter_group(&mut self, set: Set, arguments: &Arguments) -> Result<()> {
+        let answer = self.process.ask(LEAVE)?;
+        let left = answer.strip_prefix(LEFT).map(str::trim_start);
+        let dir = Path::new(left.ok_or_else(|| format!("expected a place, found {answer:?}"))?);
+        forget_cached(dir)?;
+        let mut words = vec![set.word().to_owned()];
+        words.extend(arguments.for_child_with(dir));
+        let args = ["round", self.kind.name];
+        let next = Process::start(&args, self.scratch.path(), &words)?;
+        std::mem::replace(&mut self.process, next).ended()?;
+        self.process.expect(READY)
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -137,7 +154,7 @@ pub(crate) fn serve(kind: Kind, set: &str, arguments: &Arguments) -> Result<()> 
     };
     if let Some(group) = &arguments.group {
         // What the data takes stays outside.
-        machine::enter_group(group)?;
+        machine::enter_group(&group.join(kind.name))?;
     }
     let mut contender = Contender::enter(kind, &common)?;
     tell(READY)?;
@@ -146,8 +163,11 @@ pub(crate) fn serve(kind: Kind, set: &str, arguments: &Arguments) -> Result<()> 
         if told == END {
             break;
         }
+        if told == LEAVE {
+            return tell(&format!("{LEFT} {}", contender.leave()?.display()));
+        }
         let (seed, workload) = read_work(&told)?;
-        let reads = shared_reads(workload.work, &data, seed);
+        let reads = shared_reads(arguments, workload.work, &data, seed);
         tell(&match perform(workload.work, &mut contender, &common, &reads, seed) {
             Ok(measure) => format!("{MEASURED} {}", serde_json::to_string(&measure)?),
             Err(error) => match Failure::from(error) {
@@ -180,8 +200,10 @@ fn data_of(set: Set, pairs: usize) -> Arc<Data> {
 }
 
 /// Prepares what all engines read.
-fn shared_reads(work: Work, data: &Data, seed: u64) -> Vec<Reads> {
-    let count = data.count().clamp(READS_MAX / 10, READS_MAX);
+fn shared_reads(arguments: &Arguments, work: Work, data: &Data, seed: u64) -> Vec<Reads> {
+    // Where each may come from the device, fewer.
+    let most = if arguments.group.is_some() { READS_MAX / 10 } else { READS_MAX };
+    let count = data.count().clamp(READS_MAX / 10, most);
     match work {
         Work::Get { threads, .. } => reads::random_gets(data, threads, count, seed),
         Work::GetInBuckets => reads::random_gets(data, 1, count, seed),

@@ -36,6 +36,18 @@ impl Scratch {
         Scratch::within(&std::env::temp_dir())
     }
 
+    /// Takes over a directory that another process has kept.
+    #[must_use]
+    pub fn kept(path: PathBuf) -> Scratch {
+        Scratch { path }
+    }
+
+    /// Leaves the directory where it is.
+    #[must_use]
+    pub fn keep(mut self) -> PathBuf {
+        std::mem::take(&mut self.path)
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -45,6 +57,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
         // What stays behind is in a directory for temporary files, and nothing reads it again.
         let _left_behind = fs::remove_dir_all(&self.path);
     }
@@ -56,8 +71,31 @@ impl Drop for Scratch {
 /// # Errors
 /// Those of the file system.
 pub fn disk_bytes(dir: &Path) -> io::Result<u64> {
-    let mut waiting = vec![dir.to_path_buf()];
     let mut blocks = 0;
+    for_each_file(dir, &mut |_, metadata| {
+        blocks += metadata.blocks();
+        Ok(())
+    })?;
+    Ok(blocks * 512)
+}
+
+/// Has the system forget what it has cached of the files of a directory, which nobody has open.
+///
+/// # Errors
+/// Those of the file system.
+pub fn forget_cached(dir: &Path) -> io::Result<()> {
+    rustix::fs::sync();
+    for_each_file(dir, &mut |path, _| {
+        let file = fs::File::open(path)?;
+        Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+    })
+}
+
+fn for_each_file(
+    dir: &Path,
+    see: &mut dyn FnMut(&Path, &fs::Metadata) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut waiting = vec![dir.to_path_buf()];
     while let Some(dir) = waiting.pop() {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -65,14 +103,13 @@ pub fn disk_bytes(dir: &Path) -> io::Result<u64> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,
             };
-            if metadata.is_dir() {
-                waiting.push(entry.path());
-            } else {
-                blocks += metadata.blocks();
+            match metadata.is_dir() {
+                true => waiting.push(entry.path()),
+                false => see(&entry.path(), &metadata)?,
             }
         }
     }
-    Ok(blocks * 512)
+    Ok(())
 }
 
 /// Copies a directory and all it holds to a new place, as a crash would leave it.

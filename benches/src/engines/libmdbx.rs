@@ -50,6 +50,8 @@ fn open(dir: &Path, opening: &Opening) -> Result<Box<dyn Engine>> {
         mode: Access::ReadWrite(ReadWriteOptions { sync_mode, max_size, ..Default::default() }),
         no_meminit: true,
         liforeclaim: true,
+        // Which its documentation advises where the data is larger than memory.
+        no_rdahead: opening.memory_bytes.is_some_and(|bytes| bytes < opening.payload_bytes),
         ..DatabaseOptions::default()
     };
     Ok(Box::new(Libmdbx { db: Database::open_with_options(dir, options)? }))

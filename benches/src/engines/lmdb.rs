@@ -1,7 +1,8 @@
 //! LMDB, through heed.
 //!
-//! A commit is durable by default: data, then the meta page, each synced. The one setting that is
-//! not a default saves it work: memory that it is about to fill is not zeroed first.
+//! A commit is durable by default: data, then the meta page, each synced. The settings that are not
+//! defaults save it work: memory that it is about to fill is not zeroed first, and where it is told
+//! of less memory than data the system reads nothing ahead for its map.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -36,7 +37,12 @@ fn open(dir: &Path, opening: &Opening) -> Result<Box<dyn Engine>> {
         Mode::Durable => EnvFlags::NO_MEM_INIT,
         Mode::Buffered => EnvFlags::NO_MEM_INIT | EnvFlags::NO_SYNC,
     };
-    let env = open_env(dir, flags)?;
+    // Which its documentation advises where the data is larger than memory.
+    let ahead = match opening.memory_bytes {
+        Some(bytes) if bytes < opening.payload_bytes => EnvFlags::NO_READ_AHEAD,
+        _ => EnvFlags::empty(),
+    };
+    let env = open_env(dir, flags | ahead)?;
     let txn = env.write_txn()?;
     let pairs = env
         .create_databases_and_commit(txn, |opener, txn| {

@@ -147,8 +147,13 @@ impl<'a> Copier<'a> {
     }
 
     fn frame(&self, page: PageRef) -> Frame {
-        let bytes = self.store.memory.bytes(page.id, 1);
-        let references = references(bytes).filter(|to| to.page.id.is_arena()).collect();
+        let memory = &self.store.memory;
+        let references: Vec<Reference> =
+            references(memory.bytes(page.id, 1)).filter(|to| to.page.id.is_arena()).collect();
+        // What lies under overlays is read soon, and may not have been for long.
+        for overlay in references.iter().map(|to| to.page.id).filter(|id| id.is_overlay()) {
+            memory.expect_whole(overlay::base(memory.bytes(overlay, 1)));
+        }
         Frame { page, references, next: 0 }
     }
 

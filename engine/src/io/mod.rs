@@ -90,11 +90,9 @@ pub trait File: fmt::Debug + Send + Sync {
     fn set_len(&self, len: u64) -> Result<()>;
     /// Makes content and length durable.
     fn sync(&self) -> Result<()>;
-    /// Says that ranges will soon be read, in a map perhaps. False, and nothing is done, where the
-    /// end of the longest is in memory already. Advice: hosts that cannot read ahead do nothing.
-    fn read_ahead(&self, _ranges: &[Range<u64>]) -> bool {
-        false
-    }
+    /// Says that ranges will soon be read, in a map perhaps. Advice: hosts that cannot read ahead
+    /// do nothing.
+    fn read_ahead(&self, _ranges: &[Range<u64>]) {}
     /// Drops what the operating system caches of the file's first `bytes`, so that reads see the
     /// device. Advice: hosts without such a cache do nothing.
     fn forget_cached(&self, bytes: u64) -> Result<()>;

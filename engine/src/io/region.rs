@@ -175,6 +175,20 @@ impl Region {
         }
     }
 
+    /// False when the byte at `at` of a mapped file would have to come from the device, as far as
+    /// the system tells.
+    #[must_use]
+    pub fn is_in_memory(&self, at: usize) -> bool {
+        let Backing::File(..) = &self.backing else { return true };
+        assert!(at < self.len, "a byte beyond the region");
+        // The map begins with a page of the system's, whatever its size.
+        let page = at - at % rustix::param::page_size();
+        let (start, mut told) = (self.base.as_ptr().wrapping_add(page), 1);
+        // SAFETY: the call writes one byte for each page, here one, and reads nothing of it.
+        let failed = unsafe { libc::mincore(start.cast(), 1, &raw mut told) } != 0;
+        failed || told & 1 == 1
+    }
+
     /// Gives the memory of `[at, at + len)` back to the system; it reads as zeros afterwards.
     /// REQUIRES rule 2 of the module.
     pub fn release(&self, at: usize, len: usize) {

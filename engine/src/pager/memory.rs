@@ -10,7 +10,6 @@
 //! 2. Without a map, the region of file pages is filled page by page under the load lock, before
 //!    the page's verified bit is set; so no slice of it exists while it is filled.
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use crate::page::{self, overflow};
 use crate::sync::Mutex;
 use crate::tree::{Pages, READ_AHEAD_MAX};
 
+use super::looks;
 use super::verified::Verified;
 
 /// Cache lines in which the heads and slots of a page most likely are.
@@ -34,19 +34,8 @@ const OVERLAY_END_LINES: usize = 16;
 /// A value in a run this long is read ahead: else it would come from the device by 4 KiB where it
 /// is not in memory.
 const RUN_AHEAD_BYTES: usize = 16 << 10;
-/// To look whether it is takes as long as reading 20 KB. So the more values a thread has found in
-/// memory, one behind the other, the fewer it looks at: one of so many at least, and one in so many
-/// bytes.
-const LOOKS_SPARED_MAX: u32 = 63;
-const LOOKS_SPARED_BYTES: usize = 2 << 20;
 /// Memory that is asked for in one step.
 const POPULATE_BYTES: usize = 2 << 20;
-
-thread_local! {
-    /// How many long values this thread reads without a look, and how many it would have after the
-    /// last look.
-    static LOOKS_SPARED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-}
 
 /// All pages of one open database.
 #[derive(Debug)]
@@ -246,19 +235,34 @@ impl PageMemory {
         Error::from(ErrorKind::Io { operation, file: self.path.clone(), source })
     }
 
-    /// Reads a long value ahead, unless this thread has found the last ones in memory.
-    fn read_run_ahead(&self, pages: Range<u32>) {
-        let bytes = pages.len() * self.page_bytes;
-        let (left, spared) = LOOKS_SPARED.get();
-        let left = left.min((LOOKS_SPARED_BYTES / bytes) as u32);
-        LOOKS_SPARED.set(match left.checked_sub(1) {
-            Some(left) => (left, spared),
-            None if self.read_ahead(&[pages]) => (0, 0),
-            None => {
-                let spared = (2 * spared + 1).min(LOOKS_SPARED_MAX);
-                (spared, spared)
-            }
-        });
+    /// Before pages of the file are touched: has them asked for, all at once, where they are not in
+    /// memory and it is time to look.
+    #[inline]
+    fn ask_ahead(&self, pages: Range<u32>) {
+        if self.load.is_none() {
+            looks::before(pages.len() * self.page_bytes, || self.ask_for_missing(&[pages]));
+        }
+    }
+
+    /// Asks for pages of the file, unless the last of the longest range is in memory; tells whether
+    /// it did.
+    #[cold]
+    fn ask_for_missing(&self, pages: &[Range<u32>]) -> bool {
+        let longest = pages.iter().max_by_key(|range| range.len()).filter(|it| !it.is_empty());
+        let end = |range: &Range<u32>| (range.end as usize) << self.shifts[0];
+        let Some(end) = longest.map(end).filter(|end| *end <= self.regions[0].len()) else {
+            return false;
+        };
+        if self.regions[0].is_in_memory(end - 1) {
+            return false;
+        }
+        let bytes = |page: u32| u64::from(page) << self.shifts[0];
+        let mut ranges = [const { 0..0 }; READ_AHEAD_MAX];
+        for (range, pages) in ranges.iter_mut().zip(pages) {
+            *range = bytes(pages.start)..bytes(pages.end);
+        }
+        self.file.read_ahead(&ranges[..pages.len().min(READ_AHEAD_MAX)]);
+        true
     }
 
     #[cold]
@@ -293,17 +297,19 @@ impl Pages for PageMemory {
         }
     }
 
-    fn read_ahead(&self, pages: &[Range<u32>]) -> bool {
+    #[inline]
+    fn expect_whole(&self, page: PageRef) {
+        self.expect(page);
+        if !page.id.is_arena() {
+            self.ask_ahead(page.id.0..page.id.0 + 1);
+        }
+    }
+
+    fn read_ahead(&self, pages: &[Range<u32>]) {
         // What was never read is read by `pread`, which the system reads ahead for by itself.
-        if self.load.is_some() || !pages.iter().any(|pages| self.verified.contains(pages.start)) {
-            return false;
+        if self.load.is_none() && pages.iter().any(|pages| self.verified.contains(pages.start)) {
+            self.ask_for_missing(pages);
         }
-        let bytes = |page: u32| u64::from(page) * self.page_bytes as u64;
-        let mut ranges = [const { 0..0 }; READ_AHEAD_MAX];
-        for (range, pages) in ranges.iter_mut().zip(pages) {
-            *range = bytes(pages.start)..bytes(pages.end);
-        }
-        self.file.read_ahead(&ranges[..pages.len().min(READ_AHEAD_MAX)])
     }
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
@@ -314,7 +320,7 @@ impl Pages for PageMemory {
                     |bytes: &[u8]| overflow::validate_run(bytes, self.page_bytes, value_len);
                 self.first_touch(run, count, check)?;
             } else if count as usize * self.page_bytes >= RUN_AHEAD_BYTES {
-                self.read_run_ahead(run.id.0..run.id.0 + count);
+                self.ask_ahead(run.id.0..run.id.0 + count);
             }
             // In a damaged file another reference may have led here first, to fewer pages.
             overflow::validate_start(self.bytes(run.id, 1), count)

@@ -9,6 +9,7 @@
 
 mod arena;
 mod create;
+mod looks;
 mod memory;
 mod meta;
 mod space;

@@ -6,7 +6,7 @@
 //! 3. While it stands on an entry, `steps` lead from the root to `leaf`.
 
 use super::pages::{Pages, READ_AHEAD_MAX, Root, leaf_of};
-use super::path::{Step, open, open_root};
+use super::path::{Step, expect_child, open, open_root};
 use crate::error::Result;
 use crate::ids::PageRef;
 use crate::limits::TREE_HEIGHT_MAX;
@@ -185,8 +185,8 @@ impl<'a, P: Pages> Cursor<'a, P> {
             };
             self.steps[self.depth - usize::from(level)] = Step::new(page, index);
             page = interior.child(index);
-            self.pages.expect(page);
             level -= 1;
+            expect_child(self.pages, page, level);
             bytes = open(self.pages, page, level)?;
         }
         self.stand_in(leaf_of(self.pages, bytes)?, aim);
@@ -408,10 +408,9 @@ mod tests {
             Err(self.damaged(page, "a page", "none".into()))
         }
 
-        fn read_ahead(&self, pages: &[Range<u32>]) -> bool {
+        fn read_ahead(&self, pages: &[Range<u32>]) {
             let ranges = pages.iter().map(|range| (range.start, range.end - range.start));
             self.0.borrow_mut().extend(ranges);
-            true
         }
 
         fn run(&self, run: PageRef, _: u32) -> Result<&[u8]> {

@@ -5,7 +5,7 @@
 //! Never copies an entry: what is found is borrowed from its page.
 
 use super::pages::{Pages, Root, leaf_of};
-use super::path::{Opened, open, open_root};
+use super::path::{Opened, expect_child, open, open_root};
 use crate::error::Result;
 use crate::ids::PageRef;
 use crate::limits::GET_MANY_WIDTH;
@@ -83,7 +83,7 @@ pub(crate) fn expect_leaves<'k, P: Pages>(
         for ((key, bytes), child) in keys.clone().zip(&at).zip(&mut children) {
             let interior = Interior::new(bytes);
             *child = interior.child(interior.search(key));
-            pages.expect(*child);
+            expect_child(pages, *child, level);
         }
         for (bytes, child) in at.iter_mut().zip(children).take_while(|at| !at.1.id.is_none()) {
             *bytes = open(pages, child, level)?;
@@ -104,7 +104,7 @@ fn leaf_for<'a, P: Pages>(pages: &'a P, root: Opened<'a>, key: &[u8]) -> Result<
         level -= 1;
         let interior = Interior::new(bytes);
         let child = interior.child(interior.search(key));
-        pages.expect(child);
+        expect_child(pages, child, level);
         bytes = open(pages, child, level)?;
     }
     leaf_of(pages, bytes)
@@ -124,7 +124,7 @@ fn get_abreast<'a, P: Pages, K: AsRef<[u8]>>(
         for ((key, bytes), child) in keys.iter().zip(&at).zip(&mut children) {
             let interior = Interior::new(bytes);
             *child = interior.child(interior.search(key.as_ref()));
-            pages.expect(*child);
+            expect_child(pages, *child, level);
         }
         for (bytes, child) in at.iter_mut().zip(children).take(keys.len()) {
             *bytes = open(pages, child, level)?;

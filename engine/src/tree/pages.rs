@@ -25,11 +25,15 @@ pub(crate) trait Pages {
     /// Says that the opening of a page will soon be read; a hint that may do nothing.
     fn expect(&self, _page: PageRef) {}
 
-    /// Says that pages of the file will soon be read, `READ_AHEAD_MAX` ranges at most; a hint that
-    /// may do nothing. False where nothing was asked for, most likely because they are in memory.
-    fn read_ahead(&self, _pages: &[Range<u32>]) -> bool {
-        false
+    /// The same of a page that most likely has not been read for long: where it has to come from
+    /// the device, all of it is asked for.
+    fn expect_whole(&self, page: PageRef) {
+        self.expect(page);
     }
+
+    /// Says that pages of the file will soon be read, `READ_AHEAD_MAX` ranges at most; a hint that
+    /// may do nothing.
+    fn read_ahead(&self, _pages: &[Range<u32>]) {}
 
     /// The bytes of the value in an overflow run, in place.
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]>;

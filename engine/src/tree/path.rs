@@ -60,6 +60,16 @@ impl Path {
 /// The bytes of a page and its level.
 pub(crate) type Opened<'a> = (&'a [u8], u8);
 
+/// Says that a page that its parent expects at `level` will soon be read. Those above the leaves
+/// are read so often that they stay in memory.
+#[inline(always)]
+pub(super) fn expect_child<P: Pages>(pages: &P, page: PageRef, level: u8) {
+    match level {
+        0 => pages.expect_whole(page),
+        _ => pages.expect(page),
+    }
+}
+
 /// The root's bytes and its level.
 #[inline(always)]
 pub(crate) fn open_root<P: Pages>(pages: &P, root: PageRef) -> Result<Opened<'_>> {
@@ -115,7 +125,7 @@ pub(super) fn descend<P: Pages>(pages: &P, root: PageRef, key: &[u8]) -> Result<
         path.is_leftmost &= index == 0;
         path.is_rightmost &= index == interior.count();
         page = interior.child(index);
-        pages.expect(page);
+        expect_child(pages, page, level);
         if level > 0 {
             bytes = open(pages, page, level)?;
         }

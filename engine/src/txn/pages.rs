@@ -171,8 +171,13 @@ impl Pages for TxnPages {
         self.memory().expect(page);
     }
 
-    fn read_ahead(&self, pages: &[Range<u32>]) -> bool {
-        self.memory().read_ahead(pages)
+    #[inline]
+    fn expect_whole(&self, page: PageRef) {
+        self.memory().expect_whole(page);
+    }
+
+    fn read_ahead(&self, pages: &[Range<u32>]) {
+        self.memory().read_ahead(pages);
     }
 
     fn run(&self, run: PageRef, value_len: u32) -> Result<&[u8]> {
