@@ -18,10 +18,10 @@ side-by-side: Bristlecone beside other engines, and beside the limit of the mach
   --engine NAME   only engines of this name; may be repeated
   --memory MB     what engines are told to take, of those that can be told, for caches and for
                   changed pages together (a cache of all data; Bristlecone its defaults)
-  --group DIR     a directory of memory cgroups, one for each engine and called as it is, which
-                  the engine's process enters when its data is made
-  --late          it enters when its pairs are loaded and closed, as a new process, and with what
-                  the system had cached of its files dropped
+  --group DIR     a directory with a memory cgroup for each engine, of the engine's name; its
+                  process enters it when its data is made
+  --late          it does so only when its pairs are loaded: the database is closed, what the
+                  system caches of it is dropped, and a new process goes on
   --dir DIR       where databases are put, on the device that is measured (temporary files)
   --json FILE     where all figures are written
   --list          tell workloads and engines, and stop";

@@ -1,6 +1,6 @@
 //! An engine in one round: its database, what is in it, and the work that it is given.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bristlecone_benches::data::{Data, Pair};
@@ -43,15 +43,22 @@ pub(crate) struct Contender {
 
 impl Contender {
     pub(crate) fn enter(kind: Kind, common: &Common<'_>) -> Result<Contender> {
-        let loaded = common.arguments.loaded.clone().map(Scratch::kept);
-        let is_loaded = loaded.is_some();
-        let scratch = loaded.map_or_else(|| Scratch::within(&common.arguments.dir), Ok)?;
+        let scratch = Scratch::within(&common.arguments.dir)?;
         let engine = (kind.open)(scratch.path(), &opening(Mode::Durable, common))?;
-        if common.set == Set::Halved && !is_loaded {
+        if common.set == Set::Halved {
             engine.load(common.pairs)?;
             engine.settle()?;
         }
         let newest = (0..).take(common.data.count()).collect();
+        Ok(Contender { kind, engine: Some(engine), mode: Mode::Durable, newest, scratch })
+    }
+
+    /// Goes on with a database that another process has loaded and left. Its files are removed with
+    /// the directory that they are in, if not before.
+    pub(crate) fn go_on(kind: Kind, common: &Common<'_>, loaded: &Path) -> Result<Contender> {
+        let engine = (kind.open)(loaded, &opening(Mode::Durable, common))?;
+        let newest = (0..).take(common.data.count()).collect();
+        let scratch = Scratch::kept(loaded.to_path_buf());
         Ok(Contender { kind, engine: Some(engine), mode: Mode::Durable, newest, scratch })
     }
 

@@ -52,6 +52,13 @@ fn kinds(arguments: &Arguments) -> impl Iterator<Item = Kind> {
 /// One round of a set.
 fn run_set(arguments: &Arguments, set: Set, round: usize, rows: &mut [Row]) -> Result<()> {
     eprintln!("set {}", set.word());
+    let load = Work::Load(Order::Random);
+    if arguments.late && !WORKLOADS.iter().any(|it| it.set == set && it.work == load) {
+        for row in rows.iter_mut().filter(|row| row.workload.set == set) {
+            row.absent = Some("there is no load behind which the group could be entered".into());
+        }
+        return Ok(());
+    }
     let mut performers = Vec::new();
     for kind in kinds(arguments) {
         match Performer::start(kind, set, arguments) {
@@ -67,11 +74,12 @@ fn run_set(arguments: &Arguments, set: Set, round: usize, rows: &mut [Row]) -> R
             let seed = (round * WORKLOADS.len() + number) as u64;
             compete(arguments, workload, &mut performers, seed, rows)?;
         }
-        if arguments.late && workload.work == Work::Load(Order::Random) {
+        if arguments.late && workload.work == load {
             performers.retain_mut(|performer| match performer.enter_group(set, arguments) {
                 Ok(()) => true,
                 Err(error) => {
-                    let concerned = |row: &Row| row.workload.set == set;
+                    let concerned =
+                        |row: &Row| row.workload.set == set && row.workload.work != load;
                     note(rows, performer.kind(), concerned, &Failure::from(error));
                     false
                 }

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! perform SEED WORKLOAD    measured JSON, or failed WHY, or cannot WHY
+//! leave                    closes the database, and ends: left DIR
 //! end                      compares all that is stored: ended, or failed WHY
 //! ```
 
@@ -156,7 +157,10 @@ pub(crate) fn serve(kind: Kind, set: &str, arguments: &Arguments) -> Result<()> 
         // What the data takes stays outside.
         machine::enter_group(&group.join(kind.name))?;
     }
-    let mut contender = Contender::enter(kind, &common)?;
+    let mut contender = match &arguments.loaded {
+        Some(dir) => Contender::go_on(kind, &common, dir)?,
+        None => Contender::enter(kind, &common)?,
+    };
     tell(READY)?;
     loop {
         let told = line()?;

@@ -4,7 +4,8 @@
 //! writable map, which is its default and what keeps a stray write out of the data. Settings that
 //! are not defaults save it work: memory that it is about to fill is not zeroed first
 //! (`NOMEMINIT`), and pages freed last are used first (`LIFORECLAIM`), which its documentation
-//! recommends for disks that cache writes. The crate begins and ends write transactions in a
+//! recommends for disks that cache writes; where it is told of less memory than data the system
+//! reads nothing ahead for its map (`NORDAHEAD`). The crate begins and ends write transactions in a
 //! thread of its own: two changes of threads in each commit are part of its price.
 
 use std::borrow::Cow;

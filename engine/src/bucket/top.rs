@@ -36,7 +36,8 @@ impl ReadTxn<'_> {
 }
 
 impl WriteTxn {
-    /// A top-level bucket as this transaction sees it, for reading.
+    /// A top-level bucket as this transaction sees it, for reading. What a [`BucketMut`] that was
+    /// leaked has created or changed shows when the transaction is next written to.
     ///
     /// # Errors
     /// As [`ReadTxn::bucket`].

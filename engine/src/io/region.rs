@@ -104,8 +104,8 @@ impl Region {
             let mapped = unsafe { memmap2::MmapOptions::new().len(len).map(file) };
             match mapped {
                 Ok(map) => {
-                    // A page that has to come from the device must not bring 128 KiB along: where
-                    // the file is larger than memory these drive out what is in use.
+                    // A page that has to come from the device must not bring its neighbours along:
+                    // where the file is larger than memory these drive out what is in use.
                     let _as_before = map.advise(memmap2::Advice::Random);
                     let base = NonNull::new(map.as_ptr().cast_mut())
                         .expect("invariant: a mapping has an address");
@@ -175,8 +175,8 @@ impl Region {
         }
     }
 
-    /// False when the byte at `at` of a mapped file would have to come from the device, as far as
-    /// the system tells.
+    /// False when the byte at `at` of a mapped file would have to come from the device. Linux tells
+    /// that to those who own the file or may write it; to others everything is in memory.
     #[must_use]
     pub fn is_in_memory(&self, at: usize) -> bool {
         let Backing::File(..) = &self.backing else { return true };
@@ -184,7 +184,8 @@ impl Region {
         // The map begins with a page of the system's, whatever its size.
         let page = at - at % rustix::param::page_size();
         let (start, mut told) = (self.base.as_ptr().wrapping_add(page), 1);
-        // SAFETY: the call writes one byte for each page, here one, and reads nothing of it.
+        // SAFETY: the one page that is asked about lies in the map, which lives, so the call writes
+        // one byte; it does not touch the page.
         let failed = unsafe { libc::mincore(start.cast(), 1, &raw mut told) } != 0;
         failed || told & 1 == 1
     }

@@ -244,16 +244,16 @@ impl PageMemory {
         }
     }
 
-    /// Asks for pages of the file, unless the last of the longest range is in memory; tells whether
-    /// it did.
+    /// Asks for pages of the file, unless the last of the longest range is in memory, which stands
+    /// for all; tells whether it did.
     #[cold]
     fn ask_for_missing(&self, pages: &[Range<u32>]) -> bool {
         let longest = pages.iter().max_by_key(|range| range.len()).filter(|it| !it.is_empty());
         let end = |range: &Range<u32>| (range.end as usize) << self.shifts[0];
-        let Some(end) = longest.map(end).filter(|end| *end <= self.regions[0].len()) else {
-            return false;
-        };
-        if self.regions[0].is_in_memory(end - 1) {
+        // A damaged reference may lead anywhere.
+        let last = longest.and_then(|range| end(range).checked_sub(1));
+        let Some(last) = last.filter(|last| *last < self.regions[0].len()) else { return false };
+        if self.regions[0].is_in_memory(last) {
             return false;
         }
         let bytes = |page: u32| u64::from(page) << self.shifts[0];

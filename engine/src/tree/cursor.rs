@@ -50,7 +50,7 @@ const NO_INDEX: usize = usize::MAX;
 /// their parent, or to another parent: few short scans do.
 const LEAVES_AHEAD: usize = READ_AHEAD_MAX;
 
-/// Leaves with no more than so many pages between them are read ahead together.
+/// Leaves whose numbers differ by no more than this are read ahead together.
 const GAP_PAGES: u32 = 4;
 
 /// Entries that are asked for ahead where a scan begins.
@@ -186,6 +186,8 @@ impl<'a, P: Pages> Cursor<'a, P> {
             self.steps[self.depth - usize::from(level)] = Step::new(page, index);
             page = interior.child(index);
             level -= 1;
+            // Where a scan begins; the leaves that it steps to are not asked for one by one, or the
+            // system would not notice that first reads are in order.
             expect_child(self.pages, page, level);
             bytes = open(self.pages, page, level)?;
         }
@@ -258,11 +260,12 @@ impl<'a, P: Pages> Cursor<'a, P> {
                 _ => Some(aside + 1),
             };
             beyond.into_iter().for_each(|index| self.pages.expect(interior.child(index)));
-            let first = match aim {
+            // Of each group, the leaf that a scan comes to first.
+            let entrance = match aim {
                 Aim::Last => LEAVES_AHEAD - 1,
                 _ => 0,
             };
-            if level == 1 && aside % LEAVES_AHEAD == first {
+            if level == 1 && aside % LEAVES_AHEAD == entrance {
                 read_ahead(self.pages, &interior, aside, aim);
             }
             self.descend(interior.child(aside), level - 1, aim)?;

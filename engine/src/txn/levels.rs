@@ -1,8 +1,9 @@
 //! The bucket a write transaction is in, and its operations there.
 //!
 //! Open buckets form a stack of levels, the root at the bottom. Entering a bucket pushes its tree;
-//! leaving writes its record back into the parent's entry, inline when it is small. Each operation
-//! is also noted for the log, with the steps between buckets that it needs.
+//! leaving writes its record back into the parent's entry, inline when it is small. A bucket that
+//! is created and opened at once has no entry until it is left. Each operation is also noted for
+//! the log, with the steps between buckets that it needs.
 //!
 //! Invariants:
 //! 1. Arguments are checked before anything is changed; an operation that fails after that marks
@@ -132,7 +133,8 @@ impl WriteTxn {
             return Ok(());
         }
         let entry = Entry { key: &level.name, payload, expires_at: level.expires_at };
-        tree::insert(&mut self.pages, &mut parent.tree, &entry)?;
+        let replaced = tree::insert(&mut self.pages, &mut parent.tree, &entry)?;
+        debug_assert!(!level.is_new || replaced.is_none(), "a name that was vacant is taken");
         Ok(())
     }
 

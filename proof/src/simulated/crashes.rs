@@ -16,7 +16,7 @@ use crate::simulation::crash::{CrashHistory, place};
 const LIVES: u64 = 4;
 /// One of so many histories has lives that end because names of files could not be made durable.
 const WITH_FAILING_NAMES: u64 = 8;
-/// And so many histories further, one has commits that return to one key.
+/// Of those, the number of the one with commits that return to one key.
 const WITH_RETURNS: u64 = 4;
 /// Images made at one operation.
 const IMAGES_PER_EVENT: u64 = 4;
