@@ -67,6 +67,7 @@ mod salvage;
 mod snapshot;
 mod sync;
 mod tree;
+mod ttl;
 mod txn;
 mod wal;
 
@@ -82,6 +83,7 @@ pub use options::Options;
 pub use salvage::salvage_on;
 pub use salvage::{LogGap, Loss, SalvageProgress, SalvageReport, salvage};
 pub use snapshot::Snapshot;
+pub use ttl::{SweepProgress, SweepReport};
 pub use txn::{Commit, Durability, ReadTxn, WriteTxn};
 
 /// The README's code is compiled and run with the documentation tests.

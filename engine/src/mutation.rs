@@ -62,6 +62,10 @@ pub enum Mutation {
     BaseNotHeld,
     /// The page that an overlay was laid over stays marked as in use.
     BaseLost,
+    /// A record that gets an earlier expiry has no hint of it.
+    ExpiryNotNoted,
+    /// A sweep removes what a hint leads to, though it expires later by now.
+    HintBelieved,
     /// A page that a transaction has spilled is handed out before a checkpoint knows of it.
     LentNotHeld,
     /// A checkpoint leaves spilled pages that its root reaches marked as free.
@@ -89,7 +93,7 @@ pub enum Mutation {
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 34] = [
+    pub const ALL: [Mutation; 36] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -113,6 +117,8 @@ impl Mutation {
         Mutation::RolledBackPageLost,
         Mutation::BaseNotHeld,
         Mutation::BaseLost,
+        Mutation::ExpiryNotNoted,
+        Mutation::HintBelieved,
         Mutation::LentNotHeld,
         Mutation::LentNotSettled,
         Mutation::TailCutEarly,

@@ -19,6 +19,7 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) map: bool,
     pub(crate) threads: bool,
+    pub(crate) sweep: bool,
     pub(crate) memory_bytes_max: u64,
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_log_bytes_min: u64,
@@ -42,6 +43,7 @@ impl Default for Options {
             read_only: false,
             map: true,
             threads: true,
+            sweep: true,
             memory_bytes_max: 1 << 30,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_log_bytes_min: 4 << 20,
@@ -98,12 +100,20 @@ impl Options {
     }
 
     /// Whether the engine may run its threads: one flushes buffered commits, one writes
-    /// checkpoints, and one prepares what commits will need, the log's next file and memory; a
-    /// large transaction has one or two that write what it makes. True by default; false leaves all
-    /// but the preparing to the caller.
+    /// checkpoints, one removes what has expired, and one prepares what commits will need, the
+    /// log's next file and memory; a large transaction has one or two that write what it makes.
+    /// True by default; false leaves all but the preparing to the caller.
     #[must_use]
     pub fn threads(mut self, threads: bool) -> Options {
         self.threads = threads;
+        self
+    }
+
+    /// Whether a thread of the engine removes what has expired, in transactions of its own, each of
+    /// which is a revision. True by default; else [`Db::sweep`](crate::Db::sweep) does it.
+    #[must_use]
+    pub fn sweep(mut self, sweep: bool) -> Options {
+        self.sweep = sweep;
         self
     }
 

@@ -153,7 +153,13 @@ fn a_closed_database_is_read_by_the_page_alone() -> Result<()> {
 
         let mut reached = Reached::default();
         file.walk(&file.root(), &mut reached);
-        assert_eq!(file.system().entries, 0, "nothing waits to be freed");
+        assert_eq!((reached.buckets, reached.images, reached.runs), (5, 2, 2));
+        assert_eq!((reached.values, reached.expiries), (8500 + 1202 + 3 + 1, 1));
+        assert!(reached.levels_max >= 2 && reached.longest_prefix > 4 && reached.kept_suffixes > 0);
+        assert_eq!(file.system().entries, 1, "nothing waits to be freed");
+        let place = vec![b"mixed".to_vec(), b"passing".to_vec()];
+        assert_eq!(file.hints(), [(4_102_444_800_000, 0, place)]);
+        file.walk(&file.system(), &mut reached);
         let (used, _) = file.used_pages();
         let mut expected = vec![false; used.len()];
         expected[..8].fill(true);
@@ -161,9 +167,6 @@ fn a_closed_database_is_read_by_the_page_alone() -> Result<()> {
             assert!(!std::mem::replace(&mut expected[*page], true), "page {page} reached twice");
         });
         assert!(used == expected, "the space map marks what is reached");
-        assert_eq!((reached.buckets, reached.images, reached.runs), (5, 2, 2));
-        assert_eq!((reached.values, reached.expiries), (8500 + 1202 + 3 + 1, 1));
-        assert!(reached.levels_max >= 2 && reached.longest_prefix > 4 && reached.kept_suffixes > 0);
 
         let many = file.bucket(&file.root(), b"many");
         assert_eq!((many.entries, many.sequence), (8500, 77));

@@ -110,7 +110,7 @@ fn run_once(store: &Arc<Store>, closing: bool, also: Also) -> Result<bool> {
     drop(WriterGuard::take(store));
     let mut file = store.file_state.lock();
     store.check_poison()?;
-    if store.has_dropped() {
+    if store.has_dropped()? {
         let mut txn = WriteTxn::begin_unlogged(store)?;
         txn.free_dropped(DROPPED_PAGES_FREED)?;
         txn.replace_tip()?;

@@ -38,8 +38,10 @@ impl Frame {
 /// A pass under way.
 #[derive(Debug)]
 pub(super) struct Pass {
-    /// The buckets it is in, the root first; empty at the end.
+    /// The buckets it is in, the root first; empty behind the last.
     frames: Vec<Frame>,
+    /// The first of the expiries not looked at, which come last; `None` when there is no more.
+    due: Option<Vec<u8>>,
     wish: Wish,
     /// Where new content is to lie below.
     pub(super) ceiling: u32,
@@ -65,7 +67,9 @@ impl Pass {
         };
         let frames = vec![Frame::new(Vec::new())];
         let (written, pages_done, pages_total) = (0, 0, 0);
-        let mut pass = Pass { frames, wish, ceiling: 0, round, written, pages_done, pages_total };
+        let due = Some(Vec::new());
+        let mut pass =
+            Pass { frames, due, wish, ceiling: 0, round, written, pages_done, pages_total };
         pass.aim(store);
         pass.pages_total = u64::from(pass.ceiling);
         pass
@@ -107,11 +111,30 @@ impl Pass {
             }
             self.frames.pop();
         }
-        false
+        self.due.is_some()
+    }
+
+    /// Looks at some leaves of the list of expiries.
+    fn step_due(&mut self, store: &Arc<Store>) -> Result<()> {
+        let Some(from) = self.due.take() else { return Ok(()) };
+        let mut txn = begin(store)?;
+        let window = txn.compact_due(&from, &self.wish)?;
+        if window.written > 0 {
+            txn.replace_tip()?;
+        } else {
+            txn.rollback();
+        }
+        self.due = window.next;
+        self.written += window.written;
+        self.pages_done += window.leaves as u64;
+        Ok(())
     }
 
     /// Looks at some leaves of one bucket.
     pub(super) fn step(&mut self, store: &Arc<Store>) -> Result<()> {
+        if self.frames.is_empty() {
+            return self.step_due(store);
+        }
         let next = self.frames.last_mut().and_then(|frame| frame.next.take());
         let Some(from) = next else { return Ok(()) };
         // A hint: whoever needs a damaged page will tell of it.

@@ -1,13 +1,15 @@
 //! The engine's threads, and what happens when the last handle goes.
 //!
 //! One thread flushes commits that nobody waits for; one writes checkpoints when the log or the
-//! memory has grown, or time has passed; one prepares what commits will need, so that they do not
-//! wait for it. Where no threads may run, the caller's own write transactions do the work of the
-//! second before they begin.
+//! memory has grown, or time has passed; one removes what has expired; one prepares what commits
+//! will need, so that they do not wait for it. Where no threads may run, the caller's own write
+//! transactions do the work of the second before they begin, and [`Keeper::sweep`] that of the
+//! third.
 //!
 //! Invariants:
 //! 1. Closing writes a last checkpoint marked clean, unless a failure stopped all writing.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 use crate::checkpoint;
 use crate::compact::Compaction;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Mutex;
+use crate::ttl::{self, SweepProgress, SweepReport, Trust};
 use crate::txn::{Store, WriterGuard};
 use std::sync::Arc;
 
@@ -35,6 +39,8 @@ pub(super) struct Keeper {
     store: Arc<Store>,
     threads: parking_lot::Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    /// Shared with the thread that removes what has expired.
+    trust: Arc<Mutex<Trust>>,
     /// One at a time.
     pub(super) compaction: parking_lot::Mutex<Compaction>,
 }
@@ -43,13 +49,19 @@ impl Keeper {
     /// Starts the threads, if the options and the host allow.
     pub(super) fn start(store: Arc<Store>) -> Result<Arc<Keeper>> {
         let mut threads = Vec::new();
+        let trust = Arc::new(ttl::trust(&store));
         if store.options.threads {
-            type Work = fn(&Arc<Store>);
-            let work: [(&str, Work); 3] = [
-                ("bristlecone-flush", flush_loop),
-                ("bristlecone-check", checkpoint_loop),
-                ("bristlecone-ahead", prepare_loop),
+            type Work = Box<dyn FnOnce(&Arc<Store>) + Send>;
+            let swept_by = Arc::clone(&trust);
+            let mut work: Vec<(&str, Work)> = vec![
+                ("bristlecone-flush", Box::new(flush_loop)),
+                ("bristlecone-check", Box::new(checkpoint_loop)),
+                ("bristlecone-ahead", Box::new(prepare_loop)),
             ];
+            if store.options.sweep {
+                let sweep = move |store: &Arc<Store>| sweep_loop(store, &swept_by);
+                work.push(("bristlecone-sweep", Box::new(sweep)));
+            }
             for (name, work) in work {
                 let shared = Arc::clone(&store);
                 let spawned = std::thread::Builder::new()
@@ -64,7 +76,7 @@ impl Keeper {
         }
         let threads = parking_lot::Mutex::new(threads);
         let (closed, compaction) = (AtomicBool::new(false), parking_lot::Mutex::default());
-        let keeper = Keeper { store, threads, closed, compaction };
+        let keeper = Keeper { store, threads, closed, trust, compaction };
         keeper.shorten_log()?;
         Ok(Arc::new(keeper))
     }
@@ -116,6 +128,27 @@ impl Keeper {
         Ok(())
     }
 
+    /// Removes what has expired until nothing is due or `progress` breaks.
+    pub(super) fn sweep(
+        &self,
+        progress: &mut dyn FnMut(SweepProgress) -> ControlFlow<()>,
+    ) -> Result<SweepReport> {
+        let mut report = SweepReport::default();
+        loop {
+            let (removed, lag) = (report.removed, ttl::lag(&self.store));
+            if progress(SweepProgress { removed, lag }).is_break() {
+                return Ok(report);
+            }
+            self.relieve()?;
+            let swept = ttl::step(&self.store, &self.trust)?;
+            report.removed += swept.removed;
+            if swept.hints == 0 {
+                report.is_finished = true;
+                return Ok(report);
+            }
+        }
+    }
+
     /// Stops the threads and leaves the files clean.
     pub(super) fn close(&self) -> Result<()> {
         if self.closed.swap(true, Ordering::Relaxed) {
@@ -128,6 +161,7 @@ impl Keeper {
             self.store.signals.prepare.notify_all();
             self.store.signals.checkpoint.notify_all();
             self.store.signals.checkpointed.notify_all();
+            self.store.signals.sweep.notify_all();
         }
         for thread in self.threads.lock().drain(..) {
             if thread.thread().id() != std::thread::current().id() {
@@ -245,6 +279,36 @@ fn prepare_loop(store: &Arc<Store>) {
             let _retried_by_the_writer = wal.prepare_ahead();
         }
         store.find_memory();
+    }
+}
+
+/// Removes what has expired, as it expires.
+fn sweep_loop(store: &Arc<Store>, trust: &Mutex<Trust>) {
+    let signals = &store.signals;
+    let mut rest = Duration::ZERO;
+    loop {
+        {
+            let mut state = signals.state.lock();
+            // After each step writers have as long for themselves.
+            let awake = Instant::now() + rest;
+            while !state.stop && Instant::now() < awake {
+                signals.sweep.wait_until(&mut state, awake);
+            }
+            while !state.stop && !ttl::is_due(store, trust) {
+                signals.sweep.wait_for(&mut state, ttl::next_look(store));
+            }
+            if state.stop {
+                return;
+            }
+        }
+        let begin = Instant::now();
+        rest = match ttl::step(store, trust) {
+            Ok(_) => begin.elapsed(),
+            // Space may come back, and is what this is for.
+            Err(error) if error.is_full() => LOOK_AGAIN,
+            // A failure is kept by the store; damage is there to be found by whoever reads it.
+            Err(_) => return,
+        };
     }
 }
 

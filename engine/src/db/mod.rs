@@ -14,6 +14,7 @@ use crate::io::{Host, RealHost};
 use crate::options::Options;
 use crate::recovery;
 use crate::snapshot::Snapshot;
+use crate::ttl::{SweepProgress, SweepReport};
 use crate::txn::{ReadTxn, Store, WriteTxn};
 use std::sync::Arc;
 
@@ -163,6 +164,24 @@ impl Db {
         progress: &mut dyn FnMut(CompactProgress) -> ControlFlow<()>,
     ) -> Result<CompactReport> {
         compact::compact(self.store(), &mut self.keeper.compaction.lock(), progress)
+    }
+
+    /// Removes the records that have expired, in short transactions that other writers may come
+    /// between. The engine's thread does so by itself, unless the options say otherwise. `progress`
+    /// is told before each transaction, and ends the sweep when it breaks. Its commits are
+    /// [`Buffered`](crate::Durability::Buffered). Must not be called by a thread that holds a write
+    /// transaction, nor by `progress`.
+    ///
+    /// What has expired by a wall clock that was set forward by more than an hour is removed only
+    /// when the clock has stayed there for ten minutes.
+    ///
+    /// # Errors
+    /// As [`begin_write`](Db::begin_write) and [`WriteTxn::commit`].
+    pub fn sweep(
+        &self,
+        progress: &mut dyn FnMut(SweepProgress) -> ControlFlow<()>,
+    ) -> Result<SweepReport> {
+        self.keeper.sweep(progress)
     }
 
     /// Reads every page of the data file from the device and verifies it; tells `progress` how far

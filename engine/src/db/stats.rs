@@ -1,8 +1,10 @@
 //! Sizes and counters of an open database.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::ids::TxnId;
+use crate::ttl;
 use crate::txn::Store;
 
 /// Sizes and counters of an open database, taken at one moment. Sizes are in bytes.
@@ -31,6 +33,10 @@ pub struct Stats {
     pub flushes: u64,
     /// Checkpoints since the database was created.
     pub checkpoints: u64,
+    /// Records removed since open because they had expired.
+    pub swept: u64,
+    /// How long ago the earliest record that has expired and is not removed has done so.
+    pub ttl_lag: Duration,
 }
 
 pub(super) fn collect(store: &Store) -> Stats {
@@ -51,5 +57,7 @@ pub(super) fn collect(store: &Store) -> Stats {
         commits: log.records,
         flushes: log.flushes,
         checkpoints: gauge(&store.gauges.checkpoints),
+        swept: gauge(&store.gauges.swept),
+        ttl_lag: ttl::lag(store),
     }
 }

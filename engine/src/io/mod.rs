@@ -63,6 +63,8 @@ pub trait Host: fmt::Debug + Send + Sync {
     fn lock(&self, path: &Path) -> Result<Option<Box<dyn Lock>>>;
     /// Wall clock, in milliseconds since 1970. May jump either way.
     fn now_ms(&self) -> u64;
+    /// A clock that only counts, in milliseconds since some moment of this process.
+    fn monotonic_ms(&self) -> u64;
     /// A random number.
     fn random(&self) -> u64;
     /// Memory for pages, zeroed, of at most `bytes`. Less may be reserved where the host is small;

@@ -30,7 +30,7 @@ use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_met
 use crate::sync::Mutex;
 use crate::txn::{
     Clock, CommitQueue, FileState, Gauges, Lent, Lists, Published, Readers, Root, Signals, Stack,
-    Store, Writer, WriterSeat,
+    Store, WriteTxn, Writer, WriterSeat,
 };
 use crate::wal::{Position, ReplayRange, Room, Sequence, Wal, WalOptions};
 use std::sync::Arc;
@@ -73,6 +73,11 @@ pub(crate) fn open(host: Arc<dyn Host>, dir: &Path, options: Options) -> Result<
     check_shape(&*file, &path, &newest, &options)?;
     let store = assemble(host, dir, file, &newest, other.as_ref(), options, lock)?;
     replay_log(&store, &newest)?;
+    if !store.options.read_only {
+        // Who removes what has expired will tell of a damaged list.
+        let next_due = WriteTxn::begin_unlogged(&store)?.next_due();
+        store.note_next_due(next_due.unwrap_or(0));
+    }
     Ok(store)
 }
 

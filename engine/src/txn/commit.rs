@@ -252,6 +252,13 @@ impl WriteTxn {
         let floor = writer.group_floor;
         self.pages.keep(floor);
         self.reclaim_some();
+        self.tell_next_due();
+    }
+
+    fn tell_next_due(&self) {
+        if let Some(time_ms) = self.next_due_ms {
+            self.store().note_next_due(time_ms);
+        }
     }
 
     /// Ends a transaction that is not logged: its root has the content of the tip's transactions
@@ -276,6 +283,7 @@ impl WriteTxn {
         // Whatever this transaction retired may be reachable from a published root.
         self.pages.keep(root.epoch);
         self.reclaim_some();
+        self.tell_next_due();
         self.end();
         Ok(())
     }

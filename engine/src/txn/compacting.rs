@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::ids::{PageId, PageRef};
 use crate::page::overflow;
 use crate::pager::Extent;
-use crate::tree::{self, Pages, Window, Wish};
+use crate::tree::{self, Pages, Tree, Window, Wish};
 
 use super::pages::TxnPages;
 use super::spill::{WRITE_BYTES, failed};
@@ -21,6 +21,22 @@ impl WriteTxn {
         // A bucket whose pages stay where they are keeps its record.
         level.dirty |= !matches!(&compacted, Ok(window) if window.written == 0);
         self.note_failure(compacted)
+    }
+}
+
+impl WriteTxn {
+    /// Compacts some leaves of the list of expiries, and the bucket that it is in. REQUIRES: as
+    /// [`WriteTxn::compact_here`].
+    pub(crate) fn compact_due(&mut self, from: &[u8], wish: &Wish) -> Result<Window> {
+        let list = self.due()?;
+        let mut tree = Tree { root: list.root, entries: list.entries };
+        let window = tree::compact(&mut self.pages, &mut tree, from, wish)?;
+        if window.written > 0 {
+            self.set_due(tree, list.sequence);
+        }
+        // A page or two: what was dropped is freed before.
+        let around = tree::compact(&mut self.pages, &mut self.system.tree, &[], wish)?;
+        Ok(Window { written: window.written + around.written, ..window })
     }
 }
 

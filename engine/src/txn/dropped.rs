@@ -11,6 +11,7 @@ use crate::ids::PageRef;
 use crate::page::{self, BucketRecord, Entry, Interior, Leaf, Payload};
 use crate::tree::{self, Cursor, Pages, PagesMut};
 
+use super::root::DUE;
 use super::write::WriteTxn;
 
 /// Pages freed at once within the transaction that drops a bucket.
@@ -31,7 +32,12 @@ impl WriteTxn {
                 return Ok(false);
             }
         }
-        Ok(self.system.tree.entries > 0)
+        self.has_dropped()
+    }
+
+    fn has_dropped(&self) -> Result<bool> {
+        let mut cursor = Cursor::new(&self.pages, self.system.tree.root());
+        Ok(cursor.seek_to_last()?.is_some_and(|entry| entry.key != DUE))
     }
 
     fn push_dropped(&mut self, record: &[u8]) -> Result<()> {
@@ -47,7 +53,8 @@ impl WriteTxn {
 
     fn free_one_dropped(&mut self) -> Result<bool> {
         let mut cursor = Cursor::new(&self.pages, self.system.tree.root());
-        let Some(entry) = cursor.seek_to_last()? else { return Ok(false) };
+        let last = cursor.seek_to_last()?.filter(|entry| entry.key != DUE);
+        let Some(entry) = last else { return Ok(false) };
         let key = entry.key.to_vec();
         let Payload::Bucket(bytes) = entry.payload else {
             let root = self.system.tree.root;

@@ -209,6 +209,7 @@ impl WriteTxn {
         let run = if fits { None } else { Some(self.begin_run(value)?) };
         let payload = run.map_or(inline.payload, |(run, len)| Payload::Overflow { run, len });
         let replaced = self.insert(&Entry { key, payload, expires_at })?;
+        let before = replaced.as_ref().map_or(0, |old| old.expires_at);
         match replaced.map(|old| (old.payload, old.expires_at)) {
             Some((ReplacedPayload::Bucket(record), expires_at)) => {
                 // A bucket is never replaced by a value. It is rare enough to be put back.
@@ -218,6 +219,7 @@ impl WriteTxn {
             Some((ReplacedPayload::Overflow { run, len }, _)) => self.retire_run(run, len)?,
             Some((ReplacedPayload::Value { .. }, _)) | None => {}
         }
+        self.note_expiry(key, expires_at, before)?;
         let logged = self.log(Operation::Put { key, value, expires_at });
         let Some(run) = run else { return logged };
         // The device has begun to write the value meanwhile.
@@ -397,7 +399,7 @@ impl WriteTxn {
 
     /// Takes pages of its own for a value too large for a leaf; returns them and its length. They
     /// hold anything until they are filled, unless they are in the file.
-    fn begin_run(&mut self, value: &[u8]) -> Result<(PageRef, u32)> {
+    pub(super) fn begin_run(&mut self, value: &[u8]) -> Result<(PageRef, u32)> {
         let len = u32::try_from(value.len()).expect("invariant: checked against the limit");
         let (page_bytes, epoch) = (self.page_bytes(), self.pages.epoch());
         let spilled = self.pages.place_run(value);
@@ -411,7 +413,7 @@ impl WriteTxn {
         Ok((PageRef::unsealed(id), len))
     }
 
-    fn fill_run(&mut self, (run, len): (PageRef, u32), value: &[u8]) {
+    pub(super) fn fill_run(&mut self, (run, len): (PageRef, u32), value: &[u8]) {
         if !run.id.is_arena() {
             return;
         }

@@ -9,6 +9,7 @@
 mod commit;
 mod compacting;
 mod dropped;
+mod due;
 mod lent;
 mod level;
 mod levels;
@@ -21,6 +22,7 @@ mod seat;
 mod sorted;
 mod spill;
 mod store;
+mod sweep;
 mod write;
 
 pub use commit::Commit;
@@ -33,4 +35,5 @@ pub(crate) use readers::{Claim, Readers};
 pub(crate) use root::{Published, Root};
 pub(crate) use seat::{Lists, Writer, WriterSeat};
 pub(crate) use store::{Clock, CommitQueue, FileState, Gauges, Signals, Store, WriterGuard};
+pub(crate) use sweep::Swept;
 pub use write::{Durability, WriteTxn};

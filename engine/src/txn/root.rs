@@ -14,6 +14,9 @@ use crate::page::BucketRecord;
 use crate::sync::atomic::fence;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+/// The key of the list of expiries in the system bucket. Those of dropped buckets have eight bytes.
+pub(crate) const DUE: &[u8] = &[0];
+
 /// One version of the database, as the writer knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Root {
@@ -23,7 +26,8 @@ pub(crate) struct Root {
     pub(crate) txn: TxnId,
     /// The bucket that holds the top-level buckets.
     pub(crate) buckets: BucketRecord,
-    /// The bucket of the engine's own: buckets that were dropped and wait to be freed.
+    /// The bucket of the engine's own: buckets that were dropped and wait to be freed, and the
+    /// list of expiries.
     pub(crate) system: BucketRecord,
 }
 

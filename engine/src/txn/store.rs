@@ -22,11 +22,12 @@ use crate::mutation::{self, Mutation};
 use crate::options::Options;
 use crate::pager::{Arena, META_BYTES, Meta, PageMemory, SpaceMap};
 use crate::sync::Mutex;
+use crate::tree;
 use crate::wal::{Position, Sequence, Wal};
 use std::sync::Arc;
 
 use super::readers::Readers;
-use super::root::{Published, Root};
+use super::root::{DUE, Published, Root};
 use super::seat::{Writer, WriterSeat};
 
 /// An arena of less gets no memory ahead.
@@ -177,6 +178,8 @@ pub(crate) struct Signals {
     pub(crate) checkpoint: parking_lot::Condvar,
     /// Writers wait here for a checkpoint to end.
     pub(crate) checkpointed: parking_lot::Condvar,
+    /// The thread that removes what has expired waits here.
+    pub(crate) sweep: parking_lot::Condvar,
 }
 
 impl Signals {
@@ -218,6 +221,9 @@ pub(crate) struct Gauges {
     pub(crate) checkpoints: AtomicU64,
     /// Since the last checkpoint a record found no room for the log.
     pub(crate) log_is_full: AtomicBool,
+    /// The earliest time in the list of expiries, and records that were removed since open.
+    pub(crate) next_due_ms: AtomicU64,
+    pub(crate) swept: AtomicU64,
 }
 
 impl Gauges {
@@ -248,17 +254,25 @@ pub(crate) struct SignalState {
 #[derive(Debug)]
 pub(crate) struct Clock {
     floor_ms: AtomicU64,
+    /// The part of it that does not come from the wall clock.
+    known_ms: AtomicU64,
 }
 
 impl Clock {
     /// A clock that never tells a time before `floor_ms`.
     pub(crate) fn new(floor_ms: u64) -> Clock {
-        Clock { floor_ms: AtomicU64::new(floor_ms) }
+        Clock { floor_ms: AtomicU64::new(floor_ms), known_ms: AtomicU64::new(floor_ms) }
+    }
+
+    /// The latest time that a commit or checkpoint of an earlier session has told.
+    pub(crate) fn known_ms(&self) -> u64 {
+        self.known_ms.load(Ordering::Relaxed)
     }
 
     /// Makes sure that the clock never tells a time before `time_ms`.
     pub(crate) fn advance(&self, time_ms: u64) {
         self.floor_ms.fetch_max(time_ms, Ordering::Relaxed);
+        self.known_ms.fetch_max(time_ms, Ordering::Relaxed);
     }
 
     /// Milliseconds since 1970.
@@ -426,9 +440,26 @@ impl Store {
         appended.saturating_sub(self.gauges.checkpointed_bytes.load(Ordering::Relaxed))
     }
 
+    /// Takes note of the earliest time in the list of expiries.
+    pub(crate) fn note_next_due(&self, time_ms: u64) {
+        let before = self.gauges.next_due_ms.swap(time_ms, Ordering::Relaxed);
+        if time_ms < before && self.options.threads {
+            // Locked, lest the thread be about to sleep.
+            let _locked = self.signals.state.lock();
+            self.signals.sweep.notify_one();
+        }
+    }
+
     /// True when dropped buckets wait to be freed.
-    pub(crate) fn has_dropped(self: &Arc<Store>) -> bool {
-        WriterGuard::take(self).tip.system.entries > 0
+    pub(crate) fn has_dropped(self: &Arc<Store>) -> Result<bool> {
+        let writer = WriterGuard::take(self);
+        let system = writer.tip.system;
+        match system.entries {
+            0 => Ok(false),
+            // It may be the list of expiries.
+            1 => Ok(tree::get(&self.memory, tree::Root::of_page(system.root), DUE)?.is_none()),
+            _ => Ok(true),
+        }
     }
 
     /// Frees arena pages that readers have left, and gives free memory beyond `keep` bytes back.

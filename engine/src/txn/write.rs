@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, TxnId};
+use crate::page::BucketRecord;
 use std::sync::Arc;
 
 use super::level::Level;
@@ -45,8 +46,12 @@ pub struct WriteTxn {
     pub(crate) pages: TxnPages,
     /// Open buckets, the root at the bottom.
     pub(crate) levels: Vec<Level>,
-    /// Dropped buckets that wait to be freed.
+    /// Dropped buckets that wait to be freed, and the list of expiries.
     pub(crate) system: Level,
+    /// That list, once it was changed.
+    pub(super) due: Option<BucketRecord>,
+    /// The earliest time in it, once it was changed and written back.
+    pub(super) next_due_ms: Option<u64>,
     /// `None` for transactions that are not logged: replay and housekeeping.
     pub(super) record: Option<RecordWriter>,
     /// Serials of the levels that the log believes to be in.
@@ -99,6 +104,8 @@ impl WriteTxn {
         Ok(WriteTxn {
             levels,
             system: Level::of_root(&tip.system),
+            due: None,
+            next_due_ms: None,
             pages,
             record: None,
             logged,
@@ -178,6 +185,7 @@ impl WriteTxn {
     /// The root this transaction leads to. All buckets must be left.
     pub(super) fn new_root(&mut self) -> Result<Root> {
         self.return_to(1)?;
+        self.close_due()?;
         self.pages.finish_spilling()?;
         Ok(Root {
             epoch: self.epoch(),

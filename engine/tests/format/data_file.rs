@@ -64,9 +64,30 @@ impl DataFile {
         BucketRecord::read(meta::ROOT_BUCKET.slice(self.meta()))
     }
 
-    /// The bucket of what was dropped.
+    /// The bucket of what was dropped, and of the list of expiries.
     pub(crate) fn system(&self) -> BucketRecord {
         BucketRecord::read(meta::SYSTEM_BUCKET.slice(self.meta()))
+    }
+
+    /// The list of expiries: time, number, and the names that lead to a record.
+    pub(crate) fn hints(&self) -> Vec<(u64, u64, Vec<Vec<u8>>)> {
+        let list = self.bucket(&self.system(), &[0]);
+        assert!(list.image.is_none() && list.entries > 0);
+        let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("8 bytes"));
+        let hint = |entry: Entry| {
+            let Payload::Value(place) = &entry.payload else { panic!("a hint: {entry:?}") };
+            let (mut names, mut rest) = (Vec::new(), &place[..]);
+            while let [low, high, behind @ ..] = rest {
+                let (name, behind) = behind.split_at(u16::from_le_bytes([*low, *high]).into());
+                names.push(name.to_vec());
+                rest = behind;
+            }
+            assert!(
+                rest.is_empty() && entry.key.len() == 16 && number(&entry.key[8..]) < list.sequence
+            );
+            (number(&entry.key[..8]), number(&entry.key[8..]), names)
+        };
+        self.entries(&list).into_iter().map(hint).collect()
     }
 
     /// The bytes of adjoining pages.

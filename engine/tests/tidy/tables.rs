@@ -15,7 +15,7 @@ const ENGINE: Layers = &[
     &["pager"],
     &["txn"],
     &["bucket"],
-    &["checkpoint", "recovery", "check", "snapshot"],
+    &["checkpoint", "recovery", "check", "snapshot", "ttl"],
     &["compact"],
     &["db"],
     &["salvage"],

@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::record::Evidence;
 use crate::rig::{Counts, Plan, seeds};
-use crate::simulation::crash::{CrashHistory, place};
+use crate::simulation::crash::CrashHistory;
+use crate::simulation::tally::place;
 
 const LIVES: u64 = 4;
 /// One of so many histories has lives that end because names of files could not be made durable.

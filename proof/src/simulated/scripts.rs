@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::record::Evidence;
 use crate::rig::{Plan, each, message};
-use crate::simulation::crash::place;
 use crate::simulation::script::{self, Step};
+use crate::simulation::tally::place;
 
 /// Where a cut can leave no more than so many disks, all are recovered: eight pending effects.
 const OUTCOMES_MAX: u64 = 256;

@@ -14,7 +14,6 @@
 //!   outcome was unknown stays as it was first found;
 //! * I7 snapshots held over all this show what they first showed: checked as each life ends.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,6 +30,7 @@ use super::random::Random;
 use super::reference::{Now, Tree};
 use super::settings::{compact_pages, log_bytes_min, replay_bytes, spill_bytes, stopped_after};
 use super::shape::Shape;
+use super::tally::{PLACE, Tally};
 use super::unwind::Guarded;
 use super::writes::Writing;
 
@@ -38,30 +38,6 @@ use super::writes::Writing;
 pub(super) const DEPTH_MAX: u32 = 3;
 /// The largest page memory: opening clears it.
 pub(crate) const RESERVE_BYTES: usize = 2 << 20;
-
-/// What was done.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Tally {
-    /// Disks recovered and compared.
-    pub(crate) images: u64,
-    /// Of those, ones that a cut during a recovery left.
-    pub(crate) images_of_recovery: u64,
-    pub(crate) commits: u64,
-    pub(crate) events: u64,
-    pub(crate) lives: u64,
-    /// Lives that ended with a sync that failed.
-    pub(crate) failed_syncs: u64,
-}
-
-thread_local! {
-    /// Where the history is, for the message of a failure: life, event, image.
-    pub(super) static PLACE: Cell<(u64, usize, u64)> = const { Cell::new((0, 0, 0)) };
-}
-
-/// Life, event and image that the history of this thread came to.
-pub(crate) fn place() -> (u64, usize, u64) {
-    PLACE.get()
-}
 
 /// One history.
 pub(crate) struct CrashHistory {
@@ -243,7 +219,7 @@ impl CrashHistory {
         let mut held: BTreeMap<u64, (Snapshot, Arc<Tree>, u64)> = BTreeMap::new();
         for step in 0..5 + self.random.below(25) as u64 {
             let checkpoints = if self.interleaved { 20 } else { 8 };
-            match self.random.weighted(&[60, checkpoints, 6, 10, 5, 5]) {
+            match self.random.weighted(&[60, checkpoints, 6, 10, 5, 5, 4]) {
                 0 => self.write(db)?,
                 1 if self.returns => self.checkpoints_with_returns(db)?,
                 1 => self.checkpoint(db, held.is_empty())?,
@@ -261,6 +237,7 @@ impl CrashHistory {
                 4 => {
                     held.pop_first();
                 }
+                6 => self.sweep(db)?,
                 _ => {
                     disk.advance_ms(self.random.below(4000) as i64 - 1500);
                     self.observe(db)?;
@@ -350,6 +327,12 @@ impl CrashHistory {
         self.commit(txn.into_inner(), Version { root, time_ms: now_ms }, buffered)
     }
 
+    /// Notes that a transaction is about to be committed that leads to this version.
+    pub(super) fn begin_version(&mut self, version: Version) {
+        self.versions.push(version);
+        self.disk.mark(Mark::Begun(self.versions.len() as u64 - 1).tag());
+    }
+
     /// Commits a transaction that leads to this version.
     pub(super) fn commit(
         &mut self,
@@ -361,8 +344,7 @@ impl CrashHistory {
         if buffered {
             txn.set_durability(Durability::Buffered);
         }
-        self.versions.push(version);
-        disk.mark(Mark::Begun(id).tag());
+        self.begin_version(version);
         match txn.commit() {
             Ok(done) if done.0 == id && buffered => {}
             Ok(done) if done.0 == id => self.acknowledge_all(&disk),

@@ -13,9 +13,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bristlecone::io::sim::{START_MS, SimDisk};
-use bristlecone::{Commit, Db, Durability, Options, ReadTxn, Result, Snapshot};
+use bristlecone::{Commit, Db, Durability, Options, Result};
 
-use super::compare::{Reads, assert_same, assert_sound};
+use super::compare::{assert_same, assert_sound};
+use super::held::{Held, Reader};
 use super::interleave::{self, Interleaved};
 use super::random::Random;
 use super::reads::Reading;
@@ -32,32 +33,11 @@ pub(crate) enum Place {
 
 /// One committed state.
 #[derive(Clone)]
-struct Version {
-    txn: u64,
-    root: Arc<Tree>,
+pub(super) struct Version {
+    pub(super) txn: u64,
+    pub(super) root: Arc<Tree>,
     /// When its transaction began.
-    time_ms: u64,
-}
-
-/// A reader that is kept for a while, and what it must go on to show.
-struct Held<'db> {
-    reader: Reader<'db>,
-    root: Arc<Tree>,
-    now: Now,
-}
-
-enum Reader<'db> {
-    Txn(ReadTxn<'db>),
-    Snapshot(Snapshot),
-}
-
-impl Reader<'_> {
-    fn reads(&self) -> &dyn Reads {
-        match self {
-            Reader::Txn(txn) => txn,
-            Reader::Snapshot(snapshot) => snapshot,
-        }
-    }
+    pub(super) time_ms: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,9 +54,9 @@ pub(crate) struct History {
     options: Options,
     pub(crate) shape: Shape,
     /// States that readers may see: the oldest is published for sure, the newest is the tip.
-    versions: VecDeque<Version>,
+    pub(super) versions: VecDeque<Version>,
     /// The database's clock.
-    now_ms: u64,
+    pub(super) now_ms: u64,
     /// The newest clock reading that a kill cannot take along.
     durable_ms: u64,
     checkpoints: u64,
@@ -118,7 +98,8 @@ impl History {
             .checkpoint_interval(Duration::from_millis(random.pick(&[1, 20, 60_000])))
             .buffered_delay(Duration::from_millis(random.pick(&[0, 1, 10])))
             .map(real && random.percent(80))
-            .threads(real && random.percent(80));
+            .threads(real && random.percent(80))
+            .sweep(false);
         let options = match interleaved {
             true => options
                 .checkpoint_log_bytes(1 << 40)
@@ -257,7 +238,7 @@ impl History {
         Arc::clone(&found.expect("a revision that may be published").root)
     }
 
-    fn all_published(&mut self) {
+    pub(super) fn all_published(&mut self) {
         let tip = self.versions.back().expect("there is a tip").txn;
         self.published(tip);
     }
@@ -267,7 +248,7 @@ impl History {
         let mut commits: Vec<Commit> = Vec::new();
         while self.operations < until {
             self.operations += 1;
-            match self.random.weighted(&[50, 20, 5, 6, 4, 3, 5, 4]) {
+            match self.random.weighted(&[50, 20, 5, 6, 4, 3, 5, 4, 2]) {
                 0 => self.write(db, &mut commits)?,
                 1 => self.read(db)?,
                 2 if held.len() < 12 => held.push(self.hold(db)?),
@@ -282,6 +263,7 @@ impl History {
                 5 => self.step_clock(db)?,
                 6 => self.checkpoint(db, held.is_empty())?,
                 7 => self.sync(db, &mut commits)?,
+                8 => self.sweep(db)?,
                 _ => {}
             }
             self.note_checkpoint(db);
@@ -364,7 +346,7 @@ impl History {
     }
 
     /// In a careful run, compares what is published now.
-    fn look(&mut self, db: &Db) -> Result<()> {
+    pub(super) fn look(&mut self, db: &Db) -> Result<()> {
         if self.careful {
             let view = db.begin_read()?;
             let root = self.published(view.id().0);

@@ -97,6 +97,10 @@ impl Host for Interleaved {
         self.0.now_ms()
     }
 
+    fn monotonic_ms(&self) -> u64 {
+        self.0.monotonic_ms()
+    }
+
     fn random(&self) -> u64 {
         self.0.random()
     }

@@ -3,6 +3,7 @@
 pub mod compare;
 pub(crate) mod crash;
 mod expected;
+mod held;
 pub(crate) mod history;
 mod interleave;
 pub(crate) mod lie;
@@ -15,5 +16,7 @@ mod returning;
 pub(crate) mod script;
 mod settings;
 mod shape;
+mod sweeping;
+pub(crate) mod tally;
 mod unwind;
 mod writes;

@@ -7,9 +7,10 @@ use bristlecone::io::sim::{CrashImages, SimDisk};
 use bristlecone::{Db, Result};
 
 use super::compare::{assert_same, assert_sound};
-use super::crash::{CrashHistory, DEPTH_MAX, PLACE};
+use super::crash::{CrashHistory, DEPTH_MAX};
 use super::expected::{Expected, Point, verify};
 use super::reference::{Entry, Now, Tree};
+use super::tally::PLACE;
 use super::unwind::Guarded;
 
 impl CrashHistory {

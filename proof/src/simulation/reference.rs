@@ -72,6 +72,23 @@ impl Tree {
         })
     }
 
+    /// Removes what has expired by a time, here and in nested buckets; tells whether there was any.
+    pub fn expire(&mut self, now_ms: u64) -> bool {
+        let mut expired = false;
+        self.entries.retain(|_, entry| match entry {
+            Entry::Value { expires_at, .. } if *expires_at != 0 && *expires_at <= now_ms => {
+                expired = true;
+                false
+            }
+            Entry::Value { .. } => true,
+            Entry::Bucket(tree) => {
+                expired |= Arc::make_mut(tree).expire(now_ms);
+                true
+            }
+        });
+        expired
+    }
+
     /// Nested buckets in order.
     pub fn buckets(&self) -> impl Iterator<Item = (&[u8], &Arc<Tree>)> {
         self.entries.iter().filter_map(|(key, entry)| match entry {

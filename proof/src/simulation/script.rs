@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use bristlecone::{Db, Result};
 
-use super::crash::{CrashHistory, Tally};
+use super::crash::CrashHistory;
 use super::expected::Version;
 use super::reference::{Entry, Tree};
+use super::tally::Tally;
 
 const NAME: &[u8] = b"b";
 

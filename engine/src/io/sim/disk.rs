@@ -285,6 +285,11 @@ impl Host for SimDisk {
         self.lock_state().settings.now_ms
     }
 
+    fn monotonic_ms(&self) -> u64 {
+        // Only the wall clock moves here.
+        0
+    }
+
     fn random(&self) -> u64 {
         self.lock_state().random.next()
     }
