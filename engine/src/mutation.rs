@@ -86,6 +86,8 @@ pub enum Mutation {
     ClockNotReplayed,
     /// A recovery leaves sequences where the checkpoint had them.
     SequenceNotReplayed,
+    /// A replay does not see buckets that have expired.
+    ReplayGoesByClock,
     /// Of the changes to one key that are replayed together the first one counts.
     FirstChangeReplayed,
 }
@@ -93,7 +95,7 @@ pub enum Mutation {
 #[cfg(feature = "simulation")]
 impl Mutation {
     /// Every bug there is.
-    pub const ALL: [Mutation; 36] = [
+    pub const ALL: [Mutation; 37] = [
         Mutation::LogNotSynced,
         Mutation::SegmentHeaderNotSynced,
         Mutation::SegmentNameNotSynced,
@@ -129,6 +131,7 @@ impl Mutation {
         Mutation::CacheBelieved,
         Mutation::ClockNotReplayed,
         Mutation::SequenceNotReplayed,
+        Mutation::ReplayGoesByClock,
         Mutation::FirstChangeReplayed,
     ];
 }

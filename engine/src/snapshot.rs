@@ -50,6 +50,14 @@ impl Snapshot {
         self.root().buckets()
     }
 
+    /// When the top-level bucket `name` expires; `None` when it stays for good.
+    ///
+    /// # Errors
+    /// As [`bucket`](Snapshot::bucket).
+    pub fn bucket_expiry(&self, name: impl AsRef<[u8]>) -> Result<Option<SystemTime>> {
+        self.root().bucket_expiry(name)
+    }
+
     fn root(&self) -> Bucket<'_> {
         Bucket::of_pin(&self.store, &self.pin)
     }

@@ -76,8 +76,7 @@ fn fill(db: &Db, page_bytes: usize) -> Result<()> {
         small.put("a", "1")?;
         small.put("large", vec![b'S'; page_bytes])?;
         small.create_bucket("nested")?.put("deep", "inline in an inline bucket")?;
-        small.create_bucket("empty")?;
-        Ok(())
+        small.create_bucket("empty")?.expire_at(expiry())
     })?;
     db.update(|txn| {
         let mut many = txn.bucket_mut("many")?;
@@ -154,11 +153,13 @@ fn a_closed_database_is_read_by_the_page_alone() -> Result<()> {
         let mut reached = Reached::default();
         file.walk(&file.root(), &mut reached);
         assert_eq!((reached.buckets, reached.images, reached.runs), (5, 2, 2));
-        assert_eq!((reached.values, reached.expiries), (8500 + 1202 + 3 + 1, 1));
+        assert_eq!((reached.values, reached.expiries), (8500 + 1202 + 3 + 1, 2));
         assert!(reached.levels_max >= 2 && reached.longest_prefix > 4 && reached.kept_suffixes > 0);
         assert_eq!(file.system().entries, 1, "nothing waits to be freed");
-        let place = vec![b"mixed".to_vec(), b"passing".to_vec()];
-        assert_eq!(file.hints(), [(4_102_444_800_000, 0, place)]);
+        let place = |names: [&str; 2]| names.map(|name| name.as_bytes().to_vec()).to_vec();
+        let (record, bucket) = (place(["mixed", "passing"]), place(["small", "empty"]));
+        let time = 4_102_444_800_000;
+        assert_eq!(file.hints(), [(time, 0, record), (time, 1, bucket)]);
         file.walk(&file.system(), &mut reached);
         let (used, _) = file.used_pages();
         let mut expected = vec![false; used.len()];
@@ -243,7 +244,8 @@ fn log_everything(db: &Db) -> Result<()> {
         fruit.put("apple", "red")?;
         fruit.put_until("melon", "ripe", expiry())?;
         fruit.create_bucket("stones")?.put("plum", vec![b'p'; 300])?;
-        fruit.set_sequence(300)
+        fruit.set_sequence(300)?;
+        fruit.expire_at(expiry())
     })?;
     db.update(|txn| {
         txn.bucket_mut("fruit")?.delete("apple")?;
@@ -257,7 +259,7 @@ fn log_everything(db: &Db) -> Result<()> {
 }
 
 fn expected_operations() -> Vec<Vec<Operation>> {
-    use Operation::{Create, Delete, Drop, Enter, Leave, Put, PutUntil, Sequence};
+    use Operation::{Create, Delete, Drop, Enter, Expire, Leave, Put, PutUntil, Sequence};
     let fruit = || b"fruit".to_vec();
     vec![
         vec![
@@ -270,6 +272,7 @@ fn expected_operations() -> Vec<Vec<Operation>> {
             Put(b"plum".to_vec(), vec![b'p'; 300]),
             Leave(1),
             Sequence(300),
+            Expire(4_102_444_800_000),
         ],
         vec![Enter(fruit()), Delete(b"apple".to_vec()), Leave(1), Create(b"old".to_vec())],
         vec![

@@ -54,7 +54,7 @@ impl<'txn> Bucket<'txn> {
     #[inline(always)]
     pub(super) fn top(view: View<'txn>, pin: &Pin, name: &[u8]) -> Result<Bucket<'txn>> {
         let root = Root::of_page(pin.buckets().root);
-        record_of(view, root, name).map(|record| Bucket::of_entry(view, record))
+        record_of(view, root, name).map(|(record, _)| Bucket::of_entry(view, record))
     }
 
     /// The bucket that an entry of its parent describes.
@@ -101,9 +101,7 @@ impl<'txn> Bucket<'txn> {
         let Some(entry) = tree::get(self.view.pages(), self.root, key.as_ref())? else {
             return Ok(None);
         };
-        let expires_at = (entry.expires_at != 0)
-            .then(|| UNIX_EPOCH.checked_add(Duration::from_millis(entry.expires_at)))
-            .flatten();
+        let expires_at = time_of(entry.expires_at);
         Ok(self.value_of(&entry)?.map(|bytes| Value { bytes, expires_at }))
     }
 
@@ -158,7 +156,16 @@ impl<'txn> Bucket<'txn> {
     #[inline(always)]
     pub fn bucket(&self, name: impl AsRef<[u8]>) -> Result<Bucket<'txn>> {
         let record = record_of(self.view, self.root, name.as_ref());
-        record.map(|record| Bucket::of_entry(self.view, record))
+        record.map(|(record, _)| Bucket::of_entry(self.view, record))
+    }
+
+    /// When the nested bucket `name` expires; `None` when it stays for good.
+    ///
+    /// # Errors
+    /// As [`bucket`](Bucket::bucket).
+    pub fn bucket_expiry(&self, name: impl AsRef<[u8]>) -> Result<Option<SystemTime>> {
+        let (_, expires_at) = record_of(self.view, self.root, name.as_ref())?;
+        Ok(time_of(expires_at))
     }
 
     /// Has the page where `key` belongs read and verified.
@@ -205,17 +212,27 @@ impl<'txn> Bucket<'txn> {
     }
 }
 
-/// The record of the bucket `name` in the bucket with this root.
-fn record_of<'txn>(view: View<'txn>, root: Root<'txn>, name: &[u8]) -> Result<&'txn [u8]> {
+/// The record of the bucket `name` in the bucket with this root, and its expiry.
+fn record_of<'txn>(view: View<'txn>, root: Root<'txn>, name: &[u8]) -> Result<(&'txn [u8], u64)> {
     match tree::get(view.pages(), root, name)? {
-        Some(Entry { payload: Payload::Bucket(record), expires_at, .. })
-            if view.is_visible(expires_at) =>
-        {
-            Ok(record)
-        }
-        Some(Entry { payload: Payload::Bucket(_), .. }) | None => {
-            Err(Error::from(ErrorKind::BucketNotFound { name: name.to_vec() }))
+        Some(Entry { expires_at, .. }) if !view.is_visible(expires_at) => Err(not_found(name)),
+        Some(Entry { payload: Payload::Bucket(record), expires_at, .. }) => {
+            Ok((record, expires_at))
         }
         Some(_) => Err(Error::from(ErrorKind::NotABucket { name: name.to_vec() })),
+        None => Err(not_found(name)),
+    }
+}
+
+#[cold]
+fn not_found(name: &[u8]) -> Error {
+    Error::from(ErrorKind::BucketNotFound { name: name.to_vec() })
+}
+
+/// An expiry as users see it; zero stands for none.
+pub(super) fn time_of(expires_at: u64) -> Option<SystemTime> {
+    match expires_at {
+        0 => None,
+        expires_at => UNIX_EPOCH.checked_add(Duration::from_millis(expires_at)),
     }
 }

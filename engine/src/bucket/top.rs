@@ -1,5 +1,7 @@
 //! The methods that open buckets, added to the transactions.
 
+use std::time::SystemTime;
+
 use crate::error::Result;
 use crate::txn::{ReadTxn, WriteTxn};
 
@@ -28,6 +30,14 @@ impl ReadTxn<'_> {
         self.root().buckets()
     }
 
+    /// When the top-level bucket `name` expires; `None` when it stays for good.
+    ///
+    /// # Errors
+    /// As [`bucket`](ReadTxn::bucket).
+    pub fn bucket_expiry(&self, name: impl AsRef<[u8]>) -> Result<Option<SystemTime>> {
+        self.root().bucket_expiry(name)
+    }
+
     /// The bucket that holds the top-level buckets.
     #[inline]
     pub(crate) fn root(&self) -> Bucket<'_> {
@@ -51,6 +61,14 @@ impl WriteTxn {
     /// As [`ReadTxn::buckets`].
     pub fn buckets(&self) -> Result<BucketNames<'_>> {
         self.root().buckets()
+    }
+
+    /// When the top-level bucket `name` expires; `None` when it stays for good.
+    ///
+    /// # Errors
+    /// As [`bucket`](WriteTxn::bucket).
+    pub fn bucket_expiry(&self, name: impl AsRef<[u8]>) -> Result<Option<SystemTime>> {
+        self.root().bucket_expiry(name)
     }
 
     /// Opens a top-level bucket for writing.

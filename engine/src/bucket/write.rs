@@ -11,7 +11,7 @@ use crate::txn::WriteTxn;
 
 use super::cursor::Cursor;
 use super::range::{BucketNames, Range};
-use super::read::{Bucket, Value};
+use super::read::{Bucket, Value, time_of};
 
 /// A bucket, to be read and written. One at a time in a transaction: open another after this one
 /// is dropped, or a nested one through it.
@@ -205,6 +205,42 @@ impl<'txn> BucketMut<'txn> {
         self.txn()?.set_sequence(number)
     }
 
+    /// Lets this bucket, with all it holds, expire when `ttl` has passed since the transaction
+    /// began, whatever its expiry was. For reads and writes that begin after that it is missing;
+    /// it is dropped as a whole, later and in bounded steps.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a time to live below a millisecond or beyond the clock's range.
+    pub fn expire_after(&mut self, ttl: Duration) -> Result<()> {
+        let txn = self.txn()?;
+        let expires_at = after(txn.time_ms, ttl)?;
+        txn.set_bucket_expiry(expires_at)
+    }
+
+    /// As [`expire_after`](BucketMut::expire_after); the bucket expires at `time`, with a precision
+    /// of milliseconds.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a time before 1970.
+    pub fn expire_at(&mut self, time: SystemTime) -> Result<()> {
+        let expires_at = at(time)?;
+        self.txn()?.set_bucket_expiry(expires_at)
+    }
+
+    /// As [`expire_after`](BucketMut::expire_after), but lets the bucket stay for good.
+    ///
+    /// # Errors
+    /// Only those of a transaction that failed before.
+    pub fn expire_never(&mut self) -> Result<()> {
+        self.txn()?.set_bucket_expiry(0)
+    }
+
+    /// When this bucket expires; `None` when it stays for good.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        time_of(self.txn.levels[self.depth - 1].expires_at)
+    }
+
     /// Creates a nested bucket.
     ///
     /// # Errors
@@ -301,6 +337,14 @@ impl<'txn> BucketMut<'txn> {
     /// As there.
     pub fn buckets(&self) -> Result<BucketNames<'_>> {
         self.as_bucket().buckets()
+    }
+
+    /// As [`Bucket::bucket_expiry`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bucket_expiry(&self, name: impl AsRef<[u8]>) -> Result<Option<SystemTime>> {
+        self.as_bucket().bucket_expiry(name)
     }
 
     /// As [`Bucket::len`].

@@ -79,7 +79,9 @@ impl Applier {
                         }
                     }
                     Operation::Sequence { number } => changes.set_sequence(bucket, number),
-                    Operation::Create { .. } | Operation::Drop { .. } => {
+                    Operation::Create { .. }
+                    | Operation::Drop { .. }
+                    | Operation::Expire { .. } => {
                         self.make(&mut changes, *end)?;
                         self.enter(&changes, bucket, *end)?;
                         self.apply_one(operation, *end)?;

@@ -40,7 +40,7 @@ use losses::{KeyRange, Losses};
 use replay::Replay;
 use source::Source;
 use target::Target;
-use walk::{Visit, walk};
+use walk::{BucketHead, Visit, walk};
 
 /// How far a salvage has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,9 @@ pub fn salvage_on(
     let log = from.join(LOG);
     let Meta { database_id, log: position, .. } = damaged.newest;
     let remains = Remains::find(&*host, &log, database_id, position)?;
-    let options = options.page_bytes(damaged.newest.page_bytes).create(true).read_only(false);
+    // Nothing is removed from what is half copied.
+    let options = options.sweep(false).create(true).read_only(false);
+    let options = options.page_bytes(damaged.newest.page_bytes);
     let salvaged = Db::open_on(Arc::clone(&host), &unfinished, options)
         .and_then(|db| copy(&damaged, &remains, db, progress))
         .and_then(|report| {
@@ -322,11 +324,15 @@ impl Visit for Copier<'_> {
         Ok(())
     }
 
-    fn bucket(&mut self, path: &losses::Path, name: &[u8], sequence: u64) -> Result<()> {
+    fn bucket(&mut self, path: &losses::Path, name: &[u8], head: BucketHead) -> Result<()> {
         self.target.create(path, name)?;
-        match sequence {
+        let bucket = [&path[..], &[name.to_vec()]].concat();
+        if head.sequence != 0 {
+            self.target.set_sequence(&bucket, head.sequence)?;
+        }
+        match head.expires_at {
             0 => Ok(()),
-            _ => self.target.set_sequence(&[&path[..], &[name.to_vec()]].concat(), sequence),
+            expires_at => self.target.set_expiry(&bucket, expires_at),
         }
     }
 

@@ -126,6 +126,11 @@ impl Replay<'_> {
                         self.target.set_sequence(&path, number)?;
                     }
                 }
+                Operation::Expire { expires_at } => {
+                    if !path.is_empty() && (all || self.regions.hold_bucket(&path)) {
+                        self.target.set_expiry(&path, expires_at)?;
+                    }
+                }
                 Operation::Put { key, value, expires_at } => {
                     if all || self.regions.hold(&path, key) {
                         self.target.put(&path, key, value, expires_at)?;

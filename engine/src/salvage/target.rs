@@ -84,6 +84,11 @@ impl Target {
         self.at(path, 0)?.set_sequence(number)
     }
 
+    /// Sets when a bucket expires.
+    pub(super) fn set_expiry(&mut self, path: &[Vec<u8>], expires_at: u64) -> Result<()> {
+        self.at(path, 0)?.set_bucket_expiry(expires_at)
+    }
+
     /// Removes all entries of a range.
     pub(super) fn clear(&mut self, path: &[Vec<u8>], range: &KeyRange) -> Result<()> {
         loop {
@@ -108,6 +113,8 @@ impl Target {
             Some(txn) => txn,
             none => none.insert(self.db.begin_write()?),
         };
+        // What has expired is copied as it was: with its expiry.
+        txn.see_expired();
         let same = self.open.iter().zip(path).take_while(|(open, name)| open == name).count();
         // One more level is the root's.
         txn.return_to(same + 1)?;

@@ -16,12 +16,19 @@ use crate::tree::Root;
 use super::losses::{KeyRange, Path};
 use super::source::Source;
 
+/// What is said of a bucket beside its name and what it holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BucketHead {
+    pub(super) sequence: u64,
+    pub(super) expires_at: u64,
+}
+
 /// Told what a walk comes across. Its errors end the walk.
 pub(super) trait Visit {
     /// A pair.
     fn pair(&mut self, path: &Path, key: &[u8], value: &[u8], expires_at: u64) -> Result<()>;
     /// A nested bucket, before what it holds.
-    fn bucket(&mut self, path: &Path, name: &[u8], sequence: u64) -> Result<()>;
+    fn bucket(&mut self, path: &Path, name: &[u8], head: BucketHead) -> Result<()>;
     /// Keys of a bucket that cannot be read, with the buckets nested in them.
     fn lost(&mut self, path: &Path, range: KeyRange, why: Error);
 }
@@ -150,7 +157,8 @@ impl Walk<'_> {
                 }
             },
             Payload::Bucket(record) if path.len() < BUCKET_DEPTH_MAX => {
-                visit.bucket(path, key, BucketRecord::decode(record).sequence)?;
+                let sequence = BucketRecord::decode(record).sequence;
+                visit.bucket(path, key, BucketHead { sequence, expires_at: entry.expires_at })?;
                 let record = record.to_vec();
                 let name = key.to_vec();
                 self.path.push(name);

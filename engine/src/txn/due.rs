@@ -1,20 +1,23 @@
 //! When records expire: a list of hints in the order of time, so that what has expired is found
 //! without a search.
 //!
-//! The record is the truth. A hint only says that a record may have expired at its time; it is
-//! stale where the record is gone, stays for good or expires later. So a put adds one only where no
-//! hint covers the new expiry: who renews a lease again and again pays for the list once in its
-//! time to live, when the sweep moves the hint. The list is not logged: replay puts the same
-//! records, and adds hints for them.
+//! The record is the truth, or the entry of a bucket, which may expire as a whole. A hint only says
+//! that it may have expired at its time; it is stale where the record is gone, stays for good or
+//! expires later, or where a bucket around it has expired, which takes all it holds along. So a
+//! put adds one only where no hint covers the new expiry: who renews a lease again and again pays
+//! for the list once in its time to live, when the sweep moves the hint. The list is not logged:
+//! replay puts the same records, and adds hints for them.
 //!
 //! ```text
 //! system bucket   key 00, before the dropped buckets: the list, a bucket
 //! list            key    u64 milliseconds since 1970, u64 number, both big-endian
-//!                 value  for each bucket from the top: u16 length, name; then u16 length, key
+//!                 value  for each bucket from the top: u16 length, name; for a record then u16
+//!                        length, key
 //! ```
 //!
 //! Invariants:
-//! 1. Every record with an expiry has a hint of its time or an earlier one.
+//! 1. Every record and every bucket with an expiry has a hint of its time or an earlier one, unless
+//!    a bucket around it has expired.
 //! 2. A list without hints has no entry in the system bucket.
 
 use crate::codec::get_u16;
@@ -39,8 +42,8 @@ pub(super) struct Hint {
     pub(super) place: Vec<u8>,
 }
 
-/// The names that lead to a record: those of its buckets, then its key. `None` when the bytes are
-/// not a place.
+/// The names that lead to a record: those of its buckets, then its key; or to a bucket. `None` when
+/// the bytes are not a place.
 pub(super) fn names(place: &[u8]) -> Option<Vec<&[u8]>> {
     let (mut names, mut rest) = (Vec::new(), place);
     while !rest.is_empty() {
@@ -59,17 +62,22 @@ fn push_name(place: &mut Vec<u8>, name: &[u8]) {
 }
 
 impl WriteTxn {
-    /// After a record of the innermost bucket was given an expiry, where its last one was `before`;
-    /// zero stands for none.
-    pub(super) fn note_expiry(&mut self, key: &[u8], expires_at: u64, before: u64) -> Result<()> {
+    /// After a record of the innermost bucket was given an expiry, or the bucket itself, where the
+    /// last one was `before`; zero stands for none.
+    pub(super) fn note_expiry(
+        &mut self,
+        key: Option<&[u8]>,
+        expires_at: u64,
+        before: u64,
+    ) -> Result<()> {
         let is_late = before <= expires_at || mutation::is(Mutation::ExpiryNotNoted);
         let is_covered = before != 0 && is_late;
         if expires_at == 0 || is_covered {
             return Ok(());
         }
         let mut place = Vec::new();
-        self.levels[1..].iter().for_each(|level| push_name(&mut place, &level.name));
-        push_name(&mut place, key);
+        let names = self.levels[1..].iter().map(|level| &level.name[..]);
+        names.chain(key).for_each(|name| push_name(&mut place, name));
         let added = self.add_hint(expires_at, &place);
         self.note_failure(added)
     }

@@ -11,13 +11,15 @@ pub(crate) struct Level {
     pub(crate) tree: Tree,
     pub(crate) sequence: u64,
     /// The bucket's own expiry, as its entry in the parent says.
-    pub(super) expires_at: u64,
+    pub(crate) expires_at: u64,
     /// Tells levels apart that had the same place on the stack at different times.
     pub(super) serial: u64,
     /// True when its root page was made of an inline image, for as long as it is open.
     pub(super) expanded: bool,
     /// True when it was created when it was opened: the parent has no entry of it yet.
     pub(super) is_new: bool,
+    /// True when the expiry in the parent's entry is out of date.
+    pub(super) expiry_is_new: bool,
     /// True when the record in the parent is out of date.
     pub(super) dirty: bool,
 }
@@ -72,6 +74,7 @@ impl Level {
             serial: 0,
             expanded: false,
             is_new: false,
+            expiry_is_new: false,
             dirty: false,
         }
     }

@@ -23,6 +23,7 @@ mod sorted;
 mod spill;
 mod store;
 mod sweep;
+mod values;
 mod write;
 
 pub use commit::Commit;

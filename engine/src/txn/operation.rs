@@ -48,6 +48,8 @@ pub(crate) enum Operation<'a> {
     Drop { name: &'a [u8] },
     /// Set the present bucket's sequence number.
     Sequence { number: u64 },
+    /// Set when the present bucket expires; 0 for never.
+    Expire { expires_at: u64 },
 }
 
 impl<'a> Operation<'a> {
@@ -118,8 +120,9 @@ impl RecordWriter {
 
     /// Adds an operation. An error leaves part of it behind: the record is then of no use.
     pub(super) fn push(&mut self, operation: Operation<'_>, log: &dyn LongRecords) -> Result<()> {
-        use Operation::{Create, Delete, Drop, Enter, Leave, Put, Sequence};
-        self.adds |= matches!(operation, Put { .. } | Create { .. } | Sequence { .. });
+        use Operation::{Create, Delete, Drop, Enter, Expire, Leave, Put, Sequence};
+        self.adds |=
+            matches!(operation, Put { .. } | Create { .. } | Sequence { .. } | Expire { .. });
         let head = &mut Head::default();
         match operation {
             Enter { name } => self.write(head.byte(1).number(name.len() as u64), name, log),
@@ -135,6 +138,7 @@ impl RecordWriter {
             Create { name } => self.write(head.byte(6).number(name.len() as u64), name, log),
             Drop { name } => self.write(head.byte(7).number(name.len() as u64), name, log),
             Sequence { number } => self.write(head.byte(8).number(number), &[], log),
+            Expire { expires_at } => self.write(head.byte(9).word(expires_at), &[], log),
         }
     }
 
@@ -278,7 +282,8 @@ impl<'a> RecordReader<'a> {
             6 => Operation::Create { name: self.content()? },
             7 => Operation::Drop { name: self.content()? },
             8 => Operation::Sequence { number: self.number()? },
-            kind => return Err(format!("expected an operation kind of 1 to 8, found {kind}")),
+            9 => Operation::Expire { expires_at: self.u64()? },
+            kind => return Err(format!("expected an operation kind of 1 to 9, found {kind}")),
         };
         Ok(Some(operation))
     }
@@ -342,6 +347,7 @@ mod tests {
             Operation::Put { key: b"b", value: b"", expires_at: u64::MAX },
             Operation::Delete { key: b"c" },
             Operation::Sequence { number: u64::MAX },
+            Operation::Expire { expires_at: 77 },
             Operation::Leave { levels: 1 },
             Operation::Drop { name: b"old" },
         ]

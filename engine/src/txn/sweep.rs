@@ -17,7 +17,7 @@ use super::write::{Durability, WriteTxn};
 pub(crate) struct Swept {
     /// Hints that were due.
     pub(crate) hints: usize,
-    /// Records that were removed.
+    /// Records and buckets that were removed.
     pub(crate) removed: u64,
 }
 
@@ -51,10 +51,11 @@ impl WriteTxn {
         let level = self.level().tree.root();
         let Some(entry) = tree::get(&self.pages, level, key)? else { return Ok(false) };
         match (entry.payload, entry.expires_at) {
-            (Payload::Bucket(_), _) | (_, 0) => Ok(false),
+            (_, 0) => Ok(false),
             (_, expires_at) if expires_at > until_ms && !mutation::is(Mutation::HintBelieved) => {
                 self.add_hint(expires_at, place).map(|()| false)
             }
+            (Payload::Bucket(_), _) => self.drop_entry(key).map(|()| true),
             _ => self.delete(key).map(|_| true),
         }
     }

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, TxnId};
+use crate::mutation::{self, Mutation};
 use crate::page::BucketRecord;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ pub struct WriteTxn {
     pub(super) names: Vec<Vec<u8>>,
     pub(super) serials: u64,
     pub(crate) id: TxnId,
-    /// The transaction's clock, milliseconds since 1970.
+    /// The transaction's clock, milliseconds since 1970; zero where expired entries are seen too.
     pub(crate) time_ms: u64,
     /// The same, in the form that reads share.
     pub(crate) now_ms: AtomicU64,
@@ -78,6 +79,8 @@ impl WriteTxn {
         let piece_bytes = store.wal()?.piece_bytes();
         let mut txn = WriteTxn::begin_unlogged(store)?;
         txn.check_open()?;
+        txn.time_ms = store.now_ms().max(1);
+        txn.now_ms = AtomicU64::new(txn.time_ms);
         txn.id = txn.id.next();
         let memory = std::mem::take(&mut txn.pages.writer.record);
         txn.pages.spill.allow(store.options.spill_bytes);
@@ -93,12 +96,12 @@ impl WriteTxn {
         }
     }
 
-    /// Begins a transaction that leaves the log and the transaction number alone.
+    /// Begins a transaction that leaves the log and the transaction number alone, and for which
+    /// nothing has expired.
     pub(crate) fn begin_unlogged(store: &Arc<Store>) -> Result<WriteTxn> {
         let mut pages = TxnPages::new(store);
         store.check_poison()?;
         let tip = pages.writer.tip;
-        let time_ms = store.now_ms().max(1);
         let (mut levels, logged, names) = pages.writer.stack.take();
         levels.push(Level::of_root(&tip.buckets));
         Ok(WriteTxn {
@@ -112,8 +115,8 @@ impl WriteTxn {
             names,
             serials: 0,
             id: tip.txn,
-            time_ms,
-            now_ms: AtomicU64::new(time_ms),
+            time_ms: if mutation::is(Mutation::ReplayGoesByClock) { store.now_ms() } else { 0 },
+            now_ms: AtomicU64::new(0),
             durability: Durability::Sync,
             failure: None,
             ended: false,
@@ -134,6 +137,11 @@ impl WriteTxn {
     #[must_use]
     pub fn now(&self) -> SystemTime {
         self.view().now()
+    }
+
+    /// Has the transaction see what has expired, too.
+    pub(crate) fn see_expired(&mut self) {
+        self.time_ms = 0;
     }
 
     /// Takes the number of a replayed transaction.

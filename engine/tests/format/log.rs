@@ -40,6 +40,7 @@ pub(crate) enum Operation {
     Create(Vec<u8>),
     Drop(Vec<u8>),
     Sequence(u64),
+    Expire(u64),
 }
 
 /// A commit.
@@ -191,6 +192,11 @@ fn read_record(bytes: &[u8]) -> Record {
             6 => Operation::Create(string(&mut rest)),
             7 => Operation::Drop(string(&mut rest)),
             8 => Operation::Sequence(number(&mut rest)),
+            9 => {
+                let (expiry, behind) = rest.split_first_chunk().expect("an expiry");
+                rest = behind;
+                Operation::Expire(u64::from_le_bytes(*expiry))
+            }
             _ => panic!("an operation of kind {kind}"),
         });
     }

@@ -359,23 +359,24 @@ impl History {
     fn read(&mut self, db: &Db) -> Result<()> {
         let view = db.begin_read()?;
         let root = self.published(view.id().0);
+        let now = Now::at(self.now_ms);
         for _ in 0..1 + self.random.below(6) {
             self.operations += 1;
-            let names: Vec<(&[u8], &Arc<Tree>)> = root.buckets().collect();
+            let names: Vec<(&[u8], &Arc<Tree>)> = root.visible_buckets(now).collect();
             if names.is_empty() {
                 break;
             }
             let (name, mut tree) = self.random.pick(&names);
             let mut bucket = view.bucket(name)?;
             while self.random.percent(50) {
-                let nested: Vec<(&[u8], &Arc<Tree>)> = tree.buckets().collect();
+                let nested: Vec<(&[u8], &Arc<Tree>)> = tree.visible_buckets(now).collect();
                 if nested.is_empty() {
                     break;
                 }
                 let (name, inner) = self.random.pick(&nested);
                 (bucket, tree) = (bucket.bucket(name)?, inner);
             }
-            let reading = Reading { bucket, tree, now: Now::at(self.now_ms) };
+            let reading = Reading { bucket, tree, now };
             reading.step(&mut self.random, &self.shape)?;
         }
         Ok(())

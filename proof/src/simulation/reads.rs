@@ -36,7 +36,7 @@ impl Reading<'_> {
     }
 
     fn get(&self, key: &[u8]) -> Result<()> {
-        if self.tree.is_bucket(key) {
+        if self.tree.shows_bucket(key, self.now) {
             let error = self.bucket.get(key).expect_err("a bucket is not a value");
             expect(matches!(error.kind(), ErrorKind::IsABucket { .. }), error)?;
             assert!(!self.bucket.contains(key)?);
@@ -49,7 +49,7 @@ impl Reading<'_> {
     }
 
     fn get_value(&self, key: &[u8]) -> Result<()> {
-        if self.tree.is_bucket(key) {
+        if self.tree.shows_bucket(key, self.now) {
             return Ok(());
         }
         let found = self.bucket.get_value(key)?;
@@ -71,7 +71,7 @@ impl Reading<'_> {
         let count = random.pick(&[0, 1, 3, 16, 17, 50]);
         let keys: Vec<Vec<u8>> = (0..count).map(|_| self.some_key(random, shape)).collect();
         let found = self.bucket.get_many(&keys);
-        if keys.iter().any(|key| self.tree.is_bucket(key)) {
+        if keys.iter().any(|key| self.tree.shows_bucket(key, self.now)) {
             let error = found.expect_err("a bucket is not a value");
             expect(matches!(error.kind(), ErrorKind::IsABucket { .. }), error)?;
             return Ok(());
@@ -204,7 +204,7 @@ impl Reading<'_> {
 
     fn nested(&self, random: &mut Random, shape: &Shape) -> Result<()> {
         let name = self.some_key(random, shape);
-        match (self.bucket.bucket(&name), self.tree.entries.get(&name)) {
+        match (self.bucket.bucket(&name), self.tree.visible(&name, self.now)) {
             (Ok(found), Some(Entry::Bucket(tree))) => {
                 assert_eq!(found.len(), tree.entries.len() as u64);
                 assert_eq!(found.sequence(), tree.sequence);

@@ -26,6 +26,8 @@ pub struct Tree {
     pub entries: BTreeMap<Vec<u8>, Entry>,
     /// The bucket's sequence.
     pub sequence: u64,
+    /// When the bucket ends, with all it holds, in milliseconds since 1970; 0 for never.
+    pub expires_at: u64,
 }
 
 /// The times at which something is read: exactly known, or within bounds after a crash that may
@@ -53,7 +55,32 @@ impl Now {
     }
 }
 
+impl Entry {
+    /// When it ends; 0 for never.
+    pub fn expires_at(&self) -> u64 {
+        match self {
+            Entry::Value { expires_at, .. } => *expires_at,
+            Entry::Bucket(tree) => tree.expires_at,
+        }
+    }
+}
+
 impl Tree {
+    /// What a key holds that is visible, when the time is exactly known.
+    pub fn visible(&self, key: &[u8], now: Now) -> Option<&Entry> {
+        self.entries.get(key).filter(|entry| shown(now, entry.expires_at()))
+    }
+
+    /// Whether the key holds a nested bucket that is visible, when the time is exactly known.
+    pub fn shows_bucket(&self, key: &[u8], now: Now) -> bool {
+        matches!(self.visible(key, now), Some(Entry::Bucket(_)))
+    }
+
+    /// Nested buckets in order that are visible, when the time is exactly known.
+    pub fn visible_buckets(&self, now: Now) -> impl Iterator<Item = (&[u8], &Arc<Tree>)> {
+        self.buckets().filter(move |(_, tree)| shown(now, tree.expires_at))
+    }
+
     /// The visible value of a key, when the time is exactly known; `None` for buckets too.
     pub fn value(&self, key: &[u8], now: Now) -> Option<&[u8]> {
         match self.entries.get(key) {
@@ -75,16 +102,14 @@ impl Tree {
     /// Removes what has expired by a time, here and in nested buckets; tells whether there was any.
     pub fn expire(&mut self, now_ms: u64) -> bool {
         let mut expired = false;
-        self.entries.retain(|_, entry| match entry {
-            Entry::Value { expires_at, .. } if *expires_at != 0 && *expires_at <= now_ms => {
-                expired = true;
-                false
-            }
-            Entry::Value { .. } => true,
-            Entry::Bucket(tree) => {
+        self.entries.retain(|_, entry| {
+            let expires_at = entry.expires_at();
+            let stays = expires_at == 0 || expires_at > now_ms;
+            expired |= !stays;
+            if let (true, Entry::Bucket(tree)) = (stays, entry) {
                 expired |= Arc::make_mut(tree).expire(now_ms);
-                true
             }
+            stays
         });
         expired
     }

@@ -11,7 +11,7 @@ use bristlecone::{Db, Result};
 use super::crash::CrashHistory;
 use super::expected::Version;
 use super::interleave;
-use super::reference::{Entry, Tree};
+use super::reference::{Entry, Now, Tree};
 use super::unwind::Guarded;
 
 /// Checkpoints between two comparisons.
@@ -93,7 +93,8 @@ impl CrashHistory {
         let time_ms = self.observe(db)?;
         let mut root = Arc::clone(&self.versions.last().expect("never empty").root);
         let holds_value = |tree: &Tree| matches!(tree.entries.get(key), Some(Entry::Value { .. }));
-        if !root.buckets().any(|(bucket, tree)| bucket == name && holds_value(tree)) {
+        let now = Now::at(time_ms);
+        if !root.visible_buckets(now).any(|(bucket, tree)| bucket == name && holds_value(tree)) {
             return Ok(());
         }
         let len = 1 + self.random.below(30);

@@ -29,7 +29,7 @@ impl Writing<'_> {
         let name = self.some_bucket(root);
         let full = root.entries.len() >= self.shape.buckets_max;
         let chosen = self.random.weighted(&[3, 1 + usize::from(full) * 4, 70, 4, 2]);
-        match (chosen, root.is_bucket(&name)) {
+        match (chosen, root.shows_bucket(&name, self.now)) {
             (0 | 2 | 4, false) => {
                 let mut bucket = txn.create_bucket(&name)?;
                 let mut tree = Tree::default();
@@ -57,6 +57,7 @@ impl Writing<'_> {
             (3, is_here) => {
                 let mut bucket = txn.create_bucket_if_missing(&name)?;
                 if !is_here {
+                    // What had expired there is gone.
                     root.entries.insert(name.clone(), Entry::Bucket(Arc::default()));
                 }
                 self.visit(&mut bucket, root.bucket_mut(&name), 1)?;
@@ -75,7 +76,7 @@ impl Writing<'_> {
         for _ in 0..1 + self.random.below(10) {
             *self.operations += 1;
             let crowded = 1 + usize::from(tree.entries.len() > self.shape.entries_max) * 8;
-            let weights = [30, 12 * crowded, 4, 10, 24, 6, 2 * crowded, 3, 1, 2, 3, 3];
+            let weights = [30, 12 * crowded, 4, 10, 24, 6, 2 * crowded, 3, 1, 2, 3, 3, 1];
             match self.random.weighted(&weights) {
                 0 => self.put(bucket, tree)?,
                 1 => self.delete(bucket, tree)?,
@@ -88,6 +89,7 @@ impl Writing<'_> {
                 9 => self.misuse(bucket)?,
                 10 => self.put_many(bucket, tree)?,
                 11 => self.change_expiry(bucket, tree)?,
+                12 => self.expire_bucket(bucket, tree)?,
                 _ => {
                     let reading = Reading { bucket: bucket.as_bucket(), tree, now: self.now };
                     reading.step(self.random, self.shape)?;
@@ -113,7 +115,7 @@ impl Writing<'_> {
                 Some((key, _)) if self.random.percent(20) => key.clone(),
                 _ => some_key(tree, self.random, self.shape),
             };
-            if !tree.is_bucket(&key) {
+            if !tree.shows_bucket(&key, self.now) {
                 pairs.push((key, self.shape.value(self.random)));
             }
         }
@@ -166,13 +168,37 @@ impl Writing<'_> {
                 (bucket.touch_until(&key, time), expires_at)
             }
         };
-        if tree.is_bucket(&key) {
+        if tree.shows_bucket(&key, self.now) {
             return expect_is_a_bucket(done.map(|_| ()));
         }
         assert_eq!(done?, before.is_some(), "an expiry of {}", key.escape_ascii());
         if let Some((bytes, _)) = before {
             tree.entries.insert(key, Entry::Value { bytes, expires_at });
         }
+        Ok(())
+    }
+
+    /// Lets the whole bucket expire, perhaps at a time that is over, or stay.
+    fn expire_bucket(&mut self, bucket: &mut BucketMut<'_>, tree: &mut Tree) -> Result<()> {
+        tree.expires_at = match self.random.below(10) {
+            0..=3 if self.shape.simulated_clock => {
+                let ttl = 1 + self.random.below(8000) as u64;
+                bucket.expire_after(Duration::from_millis(ttl))?;
+                self.now.earliest + ttl
+            }
+            4..=6 => {
+                let expires_at = self.random.pick(&[1, 1_000_000, FAR_MS, FAR_MS]);
+                bucket.expire_at(UNIX_EPOCH + Duration::from_millis(expires_at))?;
+                expires_at
+            }
+            _ => {
+                bucket.expire_never()?;
+                0
+            }
+        };
+        let shown = bucket.expires_at().map(|time| time.duration_since(UNIX_EPOCH));
+        let shown = shown.transpose().expect("after 1970").map_or(0, |since| since.as_millis());
+        assert_eq!(shown, u128::from(tree.expires_at));
         Ok(())
     }
 
@@ -185,7 +211,7 @@ impl Writing<'_> {
         value: Vec<u8>,
         expires_at: u64,
     ) -> Result<()> {
-        if tree.is_bucket(&key) {
+        if tree.shows_bucket(&key, self.now) {
             return expect_is_a_bucket(done);
         }
         done?;
@@ -196,7 +222,7 @@ impl Writing<'_> {
     fn delete(&mut self, bucket: &mut BucketMut<'_>, tree: &mut Tree) -> Result<()> {
         let key = some_key(tree, self.random, self.shape);
         let done = bucket.delete(&key);
-        if tree.is_bucket(&key) {
+        if tree.shows_bucket(&key, self.now) {
             return expect_is_a_bucket(done.map(|_| ()));
         }
         let was_visible = tree.value(&key, self.now).is_some();
@@ -207,9 +233,9 @@ impl Writing<'_> {
 
     fn enter(&mut self, bucket: &mut BucketMut<'_>, tree: &mut Tree, depth: usize) -> Result<()> {
         let name = self.some_bucket(tree);
-        if !tree.is_bucket(&name) {
+        if !tree.shows_bucket(&name, self.now) {
             let error = bucket.bucket_mut(&name).expect_err("no such bucket");
-            let is_value = tree.entries.contains_key(&name);
+            let is_value = tree.visible(&name, self.now).is_some();
             let told = matches!(error.kind(), ErrorKind::NotABucket { .. });
             return expect(told == is_value && (told || error.is_bucket_not_found()), error);
         }
@@ -224,7 +250,7 @@ impl Writing<'_> {
             true => bucket.create_bucket_if_missing(&name),
             false => bucket.create_bucket(&name),
         };
-        match (tree.entries.get(&name), created) {
+        match (tree.visible(&name, self.now), created) {
             (None, created) => {
                 let mut nested = created?;
                 let mut new = Tree::default();
@@ -247,7 +273,7 @@ impl Writing<'_> {
 
     fn drop_nested(&mut self, bucket: &mut BucketMut<'_>, tree: &mut Tree) -> Result<()> {
         let name = self.some_bucket(tree);
-        match (tree.entries.get(&name), bucket.drop_bucket(&name)) {
+        match (tree.visible(&name, self.now), bucket.drop_bucket(&name)) {
             (Some(Entry::Bucket(_)), done) => {
                 done?;
                 tree.entries.remove(&name);
@@ -313,8 +339,11 @@ impl Writing<'_> {
         if self.random.percent(3) && tree.entries.len() > self.shape.buckets_max {
             return some_key(tree, self.random, self.shape);
         }
-        let after = tree.buckets().map(|(found, _)| found).find(|found| *found >= &name[..]);
-        let found = after.or_else(|| tree.buckets().map(|(found, _)| found).next());
+        let after = tree
+            .visible_buckets(self.now)
+            .map(|(found, _)| found)
+            .find(|found| *found >= &name[..]);
+        let found = after.or_else(|| tree.visible_buckets(self.now).map(|(found, _)| found).next());
         found.map_or(name, <[u8]>::to_vec)
     }
 }
