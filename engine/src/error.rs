@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::ids::TxnId;
+
 /// The result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -94,6 +96,13 @@ pub enum ErrorKind {
         what: &'static str,
         /// Detail for a person.
         reason: String,
+    },
+    /// The log no longer has what a reader of changes asked for.
+    Compacted {
+        /// The transaction after which changes were wanted.
+        after: TxnId,
+        /// The oldest transaction that the log has, or will have.
+        oldest: TxnId,
     },
     /// An earlier write or sync failed; the database accepts no more writes until reopened.
     Poisoned {
@@ -218,6 +227,12 @@ impl Error {
         matches!(self.kind(), ErrorKind::Full { .. })
     }
 
+    /// True when the log no longer has the changes that were asked for.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Compacted { .. })
+    }
+
     /// True when an earlier failure stopped all writing.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -271,6 +286,9 @@ impl fmt::Display for Error {
             ErrorKind::ReadOnly { path } => write!(f, "read-only: {}", path.display()),
             ErrorKind::Closed { path } => write!(f, "closed: {}", path.display()),
             ErrorKind::Full { what, reason } => write!(f, "{what} full: {reason}"),
+            ErrorKind::Compacted { after, oldest } => {
+                write!(f, "expected changes after {after} in the log, found {oldest} and later")
+            }
             ErrorKind::Poisoned { first } => {
                 write!(f, "database stopped writing after a failure, reopen it: {first}")
             }

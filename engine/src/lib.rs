@@ -45,6 +45,7 @@
 //! says.
 
 mod bucket;
+mod changes;
 mod check;
 mod checkpoint;
 mod codec;
@@ -72,6 +73,7 @@ mod txn;
 mod wal;
 
 pub use bucket::{Bucket, BucketMut, BucketNames, Cursor, Keys, Range, Value};
+pub use changes::{Change, Changes, Transaction};
 pub use check::{CheckProgress, CheckReport, dump_page};
 pub use compact::{CompactProgress, CompactReport};
 pub use db::{Db, Stats};

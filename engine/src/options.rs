@@ -27,6 +27,7 @@ pub struct Options {
     pub(crate) checkpoint_interval: Duration,
     pub(crate) buffered_delay: Duration,
     pub(crate) wal_segment_bytes_max: u64,
+    pub(crate) log_bytes_kept: u64,
     pub(crate) wal_piece_bytes: usize,
     pub(crate) spill_bytes: usize,
     pub(crate) compact_pages: usize,
@@ -51,6 +52,7 @@ impl Default for Options {
             checkpoint_interval: Duration::from_secs(60),
             buffered_delay: Duration::from_millis(10),
             wal_segment_bytes_max: 32 << 20,
+            log_bytes_kept: 0,
             wal_piece_bytes: WAL_PIECE_BYTES_MAX,
             spill_bytes: 4 << 20,
             compact_pages: 128,
@@ -169,6 +171,14 @@ impl Options {
     #[must_use]
     pub fn wal_segment_bytes_max(mut self, bytes: u64) -> Options {
         self.wal_segment_bytes_max = bytes;
+        self
+    }
+
+    /// So many bytes of log are kept at most that no recovery needs, for
+    /// [`Db::changes`](crate::Db::changes); 0 by default. Given up when the disk is full.
+    #[must_use]
+    pub fn log_bytes_kept(mut self, bytes: u64) -> Options {
+        self.log_bytes_kept = bytes;
         self
     }
 

@@ -6,7 +6,7 @@ use crate::real::{
 };
 use crate::rig::Rig;
 use crate::served::linearizability;
-use crate::simulated::{crashes, expiry, faults, histories, lies, mutations, scripts};
+use crate::simulated::{crashes, expiry, faults, followers, histories, lies, mutations, scripts};
 
 /// Every rig, in the order of the table in `docs/testing.md`.
 pub const RIGS: &[Rig] = &[
@@ -57,6 +57,14 @@ pub const RIGS: &[Rig] = &[
         unit: "lies",
         cases: [20_000, 200_000, 1_000_000],
         run: lies::run,
+    },
+    Rig {
+        name: "followers",
+        fault: "kills and power cuts of a database and of the one that repeats its commits",
+        behaviour: "the same content after each transaction; what was told is never lost",
+        unit: "transactions",
+        cases: [20_000, 500_000, 5_000_000],
+        run: followers::run,
     },
     Rig {
         name: "clock-jumps",

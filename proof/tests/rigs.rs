@@ -40,6 +40,7 @@ rigs! {
     random_histories_agree_with_maps: "histories", 500_000;
     every_failing_operation_is_survived: "failing-disk", 1;
     a_disk_that_lies_is_found_out: "lying-disk", 3000;
+    a_follower_has_the_same_content: "followers", 3000;
     no_clock_revives_a_record: "clock-jumps", 3000;
     every_flipped_bit_is_noticed_or_harmless: "bit-flips", 5000;
     every_overwritten_sector_is_noticed_or_harmless: "sectors", 2000;

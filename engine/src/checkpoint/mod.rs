@@ -26,7 +26,7 @@ use crate::ids::Epoch;
 use crate::mutation::{self, Mutation};
 use crate::pager::{Extent, Meta, Retired};
 use crate::txn::{Claim, FileState, Root, Spilled, Store, WriteTxn, WriterGuard};
-use crate::wal::Position;
+use crate::wal::{Kept, Position};
 use std::sync::Arc;
 
 use copy::Copier;
@@ -69,11 +69,17 @@ pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
     if !log_is_full && !keeps_long_log(store)? {
         return Ok(wrote);
     }
-    match run_once(store, closing, Also::LogSpace) {
+    let wrote = match run_once(store, closing, Also::LogSpace) {
         // The first one is complete; what the second would have given back is not.
-        Err(error) if error.is_full() && wrote => Ok(true),
-        again => again.map(|wrote_again| wrote || wrote_again),
+        Err(error) if error.is_full() && wrote => true,
+        again => wrote | again?,
+    };
+    if log_is_full {
+        // Readers of the log have to do without.
+        let file = store.file_state.lock();
+        store.wal()?.recycle(file.older_log, Kept::Nothing)?;
     }
+    Ok(wrote)
 }
 
 /// True when what the log keeps for the older meta page alone is more than a quarter of the data
@@ -134,7 +140,7 @@ fn run_once(store: &Arc<Store>, closing: bool, also: Also) -> Result<bool> {
     store.trim_arena(seal.arena_bytes_kept);
     store.gauges.checkpointed_bytes.store(seal.appended_bytes, Ordering::Relaxed);
     if wrote {
-        wal.recycle(file.older_log)?;
+        wal.recycle(file.older_log, Kept::AsAsked)?;
     }
     Ok(wrote)
 }

@@ -6,16 +6,18 @@ mod stats;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::changes::{self, Changes, Transaction};
 use crate::check::{self, CheckProgress, CheckReport};
 use crate::checkpoint;
 use crate::compact::{self, CompactProgress, CompactReport};
 use crate::error::Result;
+use crate::ids::TxnId;
 use crate::io::{Host, RealHost};
 use crate::options::Options;
 use crate::recovery;
 use crate::snapshot::Snapshot;
 use crate::ttl::{SweepProgress, SweepReport};
-use crate::txn::{ReadTxn, Store, WriteTxn};
+use crate::txn::{Durability, ReadTxn, Store, WriteTxn};
 use std::sync::Arc;
 
 use keeper::Keeper;
@@ -124,6 +126,36 @@ impl Db {
     /// As [`begin_read`](Db::begin_read).
     pub fn snapshot(&self) -> Result<Snapshot> {
         Snapshot::new(Arc::clone(self.store()))
+    }
+
+    /// What is committed after transaction `after`, from the log: each commit whole, once, in
+    /// order, when it is durable. Asks nothing of writers: they neither wait for who reads, nor
+    /// keep the log for them longer than
+    /// [`Options::log_bytes_kept`](crate::Options::log_bytes_kept) says. After a restart it goes on
+    /// where it was with the number of the last transaction that was dealt with.
+    ///
+    /// # Errors
+    /// `Compacted` when the log does not reach back so far: begin with a copy of the whole instead.
+    /// `InvalidArgument` when no such transaction was committed yet; `ReadOnly` when opened
+    /// read-only.
+    pub fn changes(&self, after: TxnId) -> Result<Changes> {
+        Changes::new(self.store(), after)
+    }
+
+    /// Commits what another database has committed, with its number and its time. A database that
+    /// begins as a copy of the other one, or empty as that began, and repeats all its transactions,
+    /// and has no other writers, nor a sweep of its own
+    /// ([`Options::sweep`](crate::Options::sweep)), has the same content at each of them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not the transaction after the last one here, or does not fit
+    /// the content; nothing is changed. Those of [`begin_write`](Db::begin_write) and
+    /// [`WriteTxn::commit`].
+    pub fn repeat(&self, transaction: &Transaction, durability: Durability) -> Result<TxnId> {
+        let mut txn = self.begin_write()?;
+        changes::repeat(&mut txn, transaction)?;
+        txn.set_durability(durability);
+        txn.commit()
     }
 
     /// Makes all buffered commits durable and visible.

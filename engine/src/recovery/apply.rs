@@ -1,6 +1,6 @@
 //! Making what log records change, in one transaction of the engine's own.
 //!
-//! Changes are made in the order of their keys: see [`super::changes`]. While they are made from
+//! Changes are made in the order of their keys: see [`super::collected`]. While they are made from
 //! the first key on, a thread, if there may be one, reads and verifies the leaves from the last key
 //! on, which takes as long as all the rest.
 //!
@@ -17,7 +17,7 @@ use crate::limits::GET_MANY_WIDTH;
 use crate::txn::{Operation, ReadTxn, RecordReader, Store, WriteTxn};
 use crate::wal::Position;
 
-use super::changes::{BucketNumber, Change, Changes, ROOT, Taken};
+use super::collected::{BucketNumber, Change, Collected, ROOT, Taken};
 
 /// So many changes are made at once: some MB of memory.
 const CHANGES_MAX: usize = 1 << 17;
@@ -52,7 +52,9 @@ impl Applier {
         let Applier { store, mut txn } = self;
         txn.set_id(last);
         txn.replace_tip()?;
-        store.queue.lock().position = end;
+        let mut queue = store.queue.lock();
+        queue.position = end;
+        queue.marks.note(last, end);
         Ok(())
     }
 
@@ -60,7 +62,7 @@ impl Applier {
     pub(super) fn apply(&mut self, records: &[Record], bytes: &[u8]) -> Result<()> {
         let store = Arc::clone(&self.store);
         let most = (store.options.replay_bytes / BYTES_PER_CHANGE).clamp(1, CHANGES_MAX);
-        let mut changes = Changes::new((bytes.len() / CHANGE_BYTES_MIN).min(most));
+        let mut changes = Collected::new((bytes.len() / CHANGE_BYTES_MIN).min(most));
         for Record { end, range } in records {
             let damaged = |found| damaged(&store, *end, found);
             let mut reader = RecordReader::new(&bytes[range.clone()]).map_err(damaged)?;
@@ -96,7 +98,7 @@ impl Applier {
     }
 
     /// Makes all changes that were noted, the last of them of a record that ends at `end`.
-    fn make(&mut self, changes: &mut Changes<'_>, end: Position) -> Result<()> {
+    fn make(&mut self, changes: &mut Collected<'_>, end: Position) -> Result<()> {
         let mut taken = changes.take();
         let sequences = std::mem::take(&mut taken.sequences);
         let (store, made) = (&Arc::clone(&self.store), AtomicUsize::new(0));
@@ -122,7 +124,7 @@ impl Applier {
 
     fn make_in_order(
         &mut self,
-        changes: &Changes<'_>,
+        changes: &Collected<'_>,
         taken: &Taken<'_>,
         made: &AtomicUsize,
     ) -> Result<()> {
@@ -144,7 +146,12 @@ impl Applier {
     }
 
     /// Opens a bucket and those around it, and no other.
-    fn enter(&mut self, changes: &Changes<'_>, bucket: BucketNumber, end: Position) -> Result<()> {
+    fn enter(
+        &mut self,
+        changes: &Collected<'_>,
+        bucket: BucketNumber,
+        end: Position,
+    ) -> Result<()> {
         self.txn.return_to(1)?;
         for name in changes.path(bucket) {
             self.apply_one(Operation::Enter { name }, end)?;
@@ -188,7 +195,7 @@ impl Drop for EndOf<'_> {
 /// until it meets whoever makes them.
 fn touch_leaves(
     store: &Arc<Store>,
-    changes: &Changes<'_>,
+    changes: &Collected<'_>,
     taken: &[Change<'_>],
     made: &AtomicUsize,
 ) {

@@ -12,7 +12,7 @@
 //! 3. Opening twice gives the same content; opening that is cut short harms nothing.
 
 mod apply;
-mod changes;
+mod collected;
 mod replay;
 
 use std::collections::VecDeque;
@@ -29,8 +29,8 @@ use crate::options::Options;
 use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
 use crate::sync::Mutex;
 use crate::txn::{
-    Clock, CommitQueue, FileState, Gauges, Lent, Lists, Published, Readers, Root, Signals, Stack,
-    Store, WriteTxn, Writer, WriterSeat,
+    Clock, CommitQueue, FileState, Gauges, Lent, Lists, Marks, Published, Readers, Root, Signals,
+    Stack, Store, WriteTxn, Writer, WriterSeat,
 };
 use crate::wal::{Position, ReplayRange, Room, Sequence, Wal, WalOptions};
 use std::sync::Arc;
@@ -212,6 +212,7 @@ fn wal_options(options: &Options) -> WalOptions {
         segment_bytes_max: options.wal_segment_bytes_max,
         piece_bytes: options.wal_piece_bytes,
         threads: options.threads,
+        kept_bytes: options.log_bytes_kept,
         ..WalOptions::default()
     }
 }
@@ -268,8 +269,14 @@ fn assemble(
         stack: Stack::default(),
         closed: false,
     };
-    let queue = CommitQueue { unpublished: VecDeque::new(), published: root, position: newest.log };
     let older_log = other.map_or(newest.log, |other| other.log);
+    let mut marks = Marks::default();
+    if let Some(other) = &other {
+        marks.note(other.txn, other.log);
+    }
+    marks.note(newest.txn, newest.log);
+    let (unpublished, position) = (VecDeque::new(), newest.log);
+    let queue = CommitQueue { unpublished, published: root, position, marks };
     let other_meta_is_whole = other.is_some();
     let file_state = FileState { space, newest: newest.clone(), older_log, other_meta_is_whole };
     let gauges = Gauges::default();

@@ -188,6 +188,11 @@ impl RecordWriter {
         Ok(Finished::Long(long))
     }
 
+    /// How long a record may be in memory.
+    pub(super) fn piece_bytes(&self) -> usize {
+        self.piece_bytes
+    }
+
     /// The memory, for the next transaction.
     pub(crate) fn into_memory(self) -> Vec<u8> {
         self.bytes

@@ -26,6 +26,7 @@ use crate::tree;
 use crate::wal::{Position, Sequence, Wal};
 use std::sync::Arc;
 
+use super::marks::Marks;
 use super::readers::Readers;
 use super::root::{DUE, Published, Root};
 use super::seat::{Writer, WriterSeat};
@@ -120,6 +121,8 @@ pub(crate) struct CommitQueue {
     pub(crate) published: Root,
     /// Where the log continues behind the records in it.
     pub(crate) position: Position,
+    /// Where it continued behind earlier ones.
+    pub(crate) marks: Marks,
 }
 
 /// What is on disk; protected by the lock that makes checkpoints one at a time.
@@ -180,9 +183,22 @@ pub(crate) struct Signals {
     pub(crate) checkpointed: parking_lot::Condvar,
     /// The thread that removes what has expired waits here.
     pub(crate) sweep: parking_lot::Condvar,
+    /// Who reads changes waits here for the next commit, and how many do.
+    pub(crate) published: parking_lot::Condvar,
+    pub(crate) followers: AtomicU32,
 }
 
 impl Signals {
+    /// Wakes those who wait for the next commit.
+    fn wake_followers(&self) {
+        // Who waits has counted itself before it looked for commits, and looks with the state
+        // locked: either it sees this one, or it is seen here.
+        if self.followers.load(Ordering::SeqCst) > 0 {
+            let _locked = self.state.lock();
+            self.published.notify_all();
+        }
+    }
+
     /// Has a thread of the engine flush, within the delay, what was appended before this call.
     #[inline]
     pub(crate) fn request_flush(&self) {
@@ -314,8 +330,10 @@ impl Store {
             self.published.publish(&root);
             queue.published = root;
             queue.position = end;
+            queue.marks.note(root.txn, end);
         }
         drop(queue);
+        self.signals.wake_followers();
         self.measure_log();
         if self.wal.get().is_some_and(Wal::wants_segment) {
             self.prepare_ahead();

@@ -144,6 +144,18 @@ impl WriteTxn {
         self.time_ms = 0;
     }
 
+    /// Takes the time of a transaction of another database, which it repeats: nothing has expired
+    /// for it that had not for that one. REQUIRES that nothing was done yet.
+    pub(crate) fn take_time(&mut self, time_ms: u64) {
+        self.store().clock.advance(time_ms);
+        self.see_expired();
+        if let Some(record) = self.record.take() {
+            let piece_bytes = record.piece_bytes();
+            let memory = record.into_memory();
+            self.record = Some(RecordWriter::new(memory, piece_bytes, self.id, time_ms));
+        }
+    }
+
     /// Takes the number of a replayed transaction.
     pub(crate) fn set_id(&mut self, id: TxnId) {
         self.id = id;

@@ -13,6 +13,7 @@ pub(super) const ID: [u8; 16] = *b"0123456789abcdef";
 /// The smallest segments: three blocks for frames in each.
 pub(super) const SMALL: WalOptions = WalOptions {
     segment_bytes_max: WAL_SEGMENT_BYTES_MIN,
+    kept_bytes: 0,
     spares_max: 2,
     piece_bytes: WAL_PIECE_BYTES_MAX,
     threads: false,

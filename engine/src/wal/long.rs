@@ -254,7 +254,7 @@ mod tests {
     use super::super::fixture::{
         ID, commit, create_with, damage, dir, fail_at, files, limit_space, nothing, open_with,
     };
-    use super::super::{Leaves, Position, ReplayRange, Wal};
+    use super::super::{Kept, Leaves, Position, ReplayRange, Wal};
     use super::*;
     use crate::io::sim::{CrashImages, SimDisk};
 
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(found, records);
         assert_eq!(wal.end(), end);
         commit(&wal, b"one more");
-        wal.recycle(wal.end()).unwrap();
+        wal.recycle(wal.end(), Kept::AsAsked).unwrap();
         assert!(wal.stats().file_bytes < 8 * WAL_SEGMENT_BYTES_MIN, "{:?}", wal.stats());
     }
 
@@ -488,7 +488,7 @@ mod tests {
                 let (_, found) = open(&disk.crash(seed), Position::START).unwrap();
                 assert_eq!(found, [&b"before"[..], b"behind"], "seed {seed}");
             }
-            wal.recycle(wal.end()).unwrap();
+            wal.recycle(wal.end(), Kept::AsAsked).unwrap();
             assert!(!files(&disk).contains(&left[1]), "{} is used again", dir().display());
         }
     }
@@ -513,7 +513,7 @@ mod tests {
             let wal = Wal::open(host, dir(), ID, range, OPTIONS, &mut |_, _| Ok(())).unwrap();
             for n in 0..20 {
                 commit(&wal, &record(n, 9000));
-                wal.recycle(wal.end()).unwrap();
+                wal.recycle(wal.end(), Kept::AsAsked).unwrap();
             }
             assert!(!files(&disk).contains(&unfinished), "kept from {keep:?}");
         }

@@ -52,13 +52,11 @@ use std::task::{Poll, Waker};
 use self::group::{Batch, Group, Sink};
 pub(crate) use self::long::LongRecord;
 use self::reader::{Scan, Step};
-use self::record::Flaw;
+use self::record::{BLOCK, Flaw};
 pub(crate) use self::remains::{Remains, Remnant};
 pub(crate) use self::room::Room;
 use self::writer::Log;
-#[cfg(test)]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::io::Host;
 use crate::limits::{WAL_BLOCK_BYTES, WAL_PENDING_BYTES_MAX, WAL_PIECE_BYTES_MAX, WAL_SPARES_MAX};
@@ -83,6 +81,15 @@ pub(crate) enum Leaves {
     /// [`WAL_RESERVE_BYTES`](crate::limits::WAL_RESERVE_BYTES), for records that only remove.
     Reserve,
     /// Nothing: it only removes.
+    Nothing,
+}
+
+/// What is kept of the log that no recovery needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kept {
+    /// What the options say.
+    AsAsked,
+    /// Nothing: the disk is full.
     Nothing,
 }
 
@@ -119,6 +126,8 @@ pub(crate) struct ReplayRange {
 pub(crate) struct WalOptions {
     /// Segments double in size up to this many bytes.
     pub(crate) segment_bytes_max: u64,
+    /// Of segments that no recovery needs, so many bytes are kept for readers.
+    pub(crate) kept_bytes: u64,
     /// Recycled segments beyond this number are removed.
     pub(crate) spares_max: usize,
     /// Pieces in which a long record is handed over are of this length.
@@ -137,6 +146,7 @@ impl Default for WalOptions {
     fn default() -> WalOptions {
         WalOptions {
             segment_bytes_max: 32 << 20,
+            kept_bytes: 0,
             spares_max: WAL_SPARES_MAX,
             piece_bytes: WAL_PIECE_BYTES_MAX,
             threads: false,
@@ -207,7 +217,8 @@ impl Wal {
         options: WalOptions,
         replay: Replay<'_>,
     ) -> Result<Wal> {
-        let request = recover::Request { dir, database_id, range, read_only: false };
+        let kept_bytes = options.kept_bytes;
+        let request = recover::Request { dir, database_id, range, kept_bytes, read_only: false };
         let segments = recover::recover(&*host, &request, replay)?;
         Ok(Wal::new(Log::new(host, dir, database_id, options, segments)))
     }
@@ -221,7 +232,7 @@ impl Wal {
         range: ReplayRange,
         replay: Replay<'_>,
     ) -> Result<Position> {
-        let request = recover::Request { dir, database_id, range, read_only: true };
+        let request = recover::Request { dir, database_id, range, kept_bytes: 0, read_only: true };
         recover::recover(host, &request, replay).map(|segments| segments.end())
     }
 
@@ -358,9 +369,10 @@ impl Wal {
         self.log.prepare_ahead()
     }
 
-    /// Gives up what lies before `up_to`: no recovery and no reader will ask for it again.
-    pub(crate) fn recycle(&self, up_to: Position) -> Result<()> {
-        self.log.recycle(up_to)
+    /// Gives up what lies before `up_to`, which no recovery will ask for again, but for what is
+    /// kept for readers.
+    pub(crate) fn recycle(&self, up_to: Position, kept: Kept) -> Result<()> {
+        self.log.recycle(up_to, kept)
     }
 
     /// Last record that is durable and published.
@@ -376,7 +388,6 @@ impl Wal {
     }
 
     /// Start of the oldest segment that is kept.
-    #[cfg(test)]
     pub(crate) fn start(&self) -> Position {
         self.log.start()
     }
@@ -402,11 +413,15 @@ impl Wal {
         self.log.stats()
     }
 
-    /// A reader of the running log from `from` on, a position that was published or replayed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the change feed reads the log through it"))]
-    pub(crate) fn reader(&self, from: Position) -> Result<Reader> {
-        let scan = Scan::new(self.log.live_from(from)?, from);
-        Ok(Reader { log: Arc::clone(&self.log), scan })
+    /// A reader of the running log from `from` on, a position that was published or replayed, or
+    /// the start; `None` when that was recycled. From the start of a segment on it leaves out the
+    /// rest of a record that began before.
+    pub(crate) fn reader(&self, from: Position) -> Option<Reader> {
+        let mut scan = Scan::new(self.log.live_from(from)?, from);
+        if from.offset == BLOCK {
+            scan.leave_out_rest();
+        }
+        Some(Reader { log: Arc::clone(&self.log), scan })
     }
 }
 
@@ -435,23 +450,39 @@ pub(crate) struct Reader {
     scan: Scan,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "as above"))]
+/// What a reader of the running log comes upon.
+#[derive(Debug)]
+pub(crate) enum Read<'a> {
+    /// A record.
+    Record(&'a [u8]),
+    /// Nothing more yet.
+    End,
+    /// What came next is gone.
+    Recycled,
+}
+
 impl Reader {
-    /// The next record in frames before `until`, with the position behind its frame; `None` when
-    /// there is none yet. `until` is a position that was published. Fails with `InvalidArgument`
-    /// when the segment to read was recycled meanwhile.
-    pub(crate) fn next(&mut self, until: Position) -> Result<Option<(Position, &[u8])>> {
+    /// The next record in frames before `until`, a position that was published.
+    pub(crate) fn next(&mut self, until: Position) -> Result<Read<'_>> {
         if self.scan.wants_segments(until) {
-            self.scan.refresh(self.log.live_from(self.scan.position())?);
-        }
-        match self.scan.step(Some(until))? {
-            Step::End(Flaw::End) => Ok(None),
-            Step::End(flaw) => {
-                // Either the segment was recycled, or frames that are durable are gone.
-                self.log.live_from(self.scan.position())?;
-                Err(self.scan.damage(flaw))
+            match self.log.live_from(self.scan.position()) {
+                Some(live) => self.scan.refresh(live),
+                None => return Ok(Read::Recycled),
             }
-            step => self.scan.record(step).map(Some),
+        }
+        match self.scan.step(Some(until)) {
+            Ok(Step::End(Flaw::End)) => Ok(Read::End),
+            // Either the segment was recycled, or what is durable is gone.
+            Ok(Step::End(flaw)) => self.explain(self.scan.damage(flaw)),
+            Err(error) => self.explain(error),
+            Ok(step) => self.scan.record(step).map(|(_, record)| Read::Record(record)),
+        }
+    }
+
+    fn explain(&self, error: Error) -> Result<Read<'_>> {
+        match self.log.live_from(self.scan.position()) {
+            Some(_) => Err(error),
+            None => Ok(Read::Recycled),
         }
     }
 }
@@ -592,42 +623,78 @@ mod tests {
         }
     }
 
+    fn read(reader: &mut Reader, until: Position) -> Option<Vec<u8>> {
+        match reader.next(until).unwrap() {
+            Read::Record(record) => Some(record.to_vec()),
+            Read::End => None,
+            Read::Recycled => panic!("expected a record or the end, found that it was recycled"),
+        }
+    }
+
     #[test]
     fn a_reader_follows_the_running_log_and_notices_recycling() {
         let disk = SimDisk::new(2);
         let wal = create(&disk);
         let mut reader = wal.reader(Position::START).unwrap();
         let mut late = wal.reader(Position::START).unwrap();
-        assert!(reader.next(wal.end()).unwrap().is_none());
-        let mut last = Position::START;
+        assert!(read(&mut reader, wal.end()).is_none());
         for n in 0..if cfg!(miri) { 6 } else { 40_u32 } {
-            let record = vec![n as u8; 400 * n as usize];
+            let (record, before) = (vec![n as u8; 400 * n as usize], wal.end());
             commit(&wal, &record);
-            let before = last;
-            let (end, found) = reader.next(wal.end()).unwrap().unwrap();
-            assert_eq!(found, record);
-            last = end;
-            assert_eq!(last, wal.end());
-            assert!(reader.next(wal.end()).unwrap().is_none());
+            assert_eq!(read(&mut reader, wal.end()), Some(record.clone()));
+            assert!(read(&mut reader, wal.end()).is_none());
             // Somebody who starts in the middle finds the same.
             let mut other = wal.reader(before).unwrap();
-            assert_eq!(other.next(last).unwrap().unwrap().1, record);
-            assert!(wal.reader(last).unwrap().next(last).unwrap().is_none());
+            assert_eq!(read(&mut other, wal.end()), Some(record));
+            assert!(read(&mut wal.reader(wal.end()).unwrap(), wal.end()).is_none());
         }
         assert_eq!(wal.start(), Position::START);
-        wal.recycle(wal.end()).unwrap();
+        wal.recycle(wal.end(), Kept::AsAsked).unwrap();
         (0..10).for_each(|_| commit(&wal, &[1; 9000]));
         assert!(wal.start() > Position::START);
-        assert!(wal.reader(Position::START).is_err());
-        let outcome = loop {
-            match late.next(wal.end()) {
-                Ok(Some(_)) => {}
-                other => break other.map(|found| found.is_some()),
-            }
+        assert!(wal.reader(Position::START).is_none());
+        while let Read::Record(_) = late.next(wal.end()).unwrap() {}
+        assert!(matches!(late.next(wal.end()).unwrap(), Read::Recycled));
+    }
+
+    #[test]
+    fn what_is_kept_for_readers_is_bounded_and_outlives_the_session() {
+        let disk = SimDisk::new(3);
+        let options = WalOptions { kept_bytes: 100 << 10, ..fixture::SMALL };
+        let wal = create_with(&disk, options);
+        let record = |n: u8| vec![n; 5000];
+        let first_kept = |wal: &Wal| {
+            let mut reader = wal.reader(wal.start()).unwrap();
+            read(&mut reader, wal.end()).expect("a record")[0]
         };
-        assert!(matches!(
-            outcome.unwrap_err().kind(),
-            crate::error::ErrorKind::InvalidArgument { .. }
-        ));
+        for n in 0..100 {
+            commit(&wal, &record(n));
+            wal.recycle(wal.end(), Kept::AsAsked).unwrap();
+        }
+        let first = first_kept(&wal);
+        assert!((84..95).contains(&first), "from {first} on, in six segments of three blocks");
+        let open = |from, kept_bytes| {
+            let range = ReplayRange { keep: from, from, clean: false };
+            let options = WalOptions { kept_bytes, ..options };
+            let mut replay = |_: Position, _: &[u8]| panic!("expected no record");
+            let host = Arc::new(disk.clone());
+            Wal::open(host, fixture::dir(), fixture::ID, range, options, &mut replay).unwrap()
+        };
+        let from = wal.end();
+        drop(wal);
+        let wal = open(from, options.kept_bytes);
+        let mut reader = wal.reader(wal.start()).unwrap();
+        for n in first..100 {
+            assert_eq!(read(&mut reader, wal.end()), Some(record(n)));
+        }
+        commit(&wal, &record(100));
+        assert_eq!(read(&mut reader, wal.end()), Some(record(100)));
+        let from = wal.end();
+        drop(wal);
+        assert!(first_kept(&open(from, 40 << 10)) > first);
+        let wal = open(from, options.kept_bytes);
+        assert!(first_kept(&wal) >= first);
+        wal.recycle(wal.end(), Kept::Nothing).unwrap();
+        assert_eq!(wal.stats().segments, 1);
     }
 }

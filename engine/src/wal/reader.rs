@@ -133,6 +133,8 @@ pub(super) struct Scan {
     partial: Vec<u8>,
     /// Where the frame of the first piece in `partial` starts, while that waits for its next piece.
     joining: Option<Position>,
+    /// True as long as the rest of a record that began before may come, of which nothing is told.
+    leaves_out: bool,
     /// Number and end of each segment that was left behind.
     passed: Vec<(u64, u64)>,
 }
@@ -148,8 +150,14 @@ impl Scan {
             current: None,
             partial: Vec::new(),
             joining: None,
+            leaves_out: false,
             passed: Vec::new(),
         }
+    }
+
+    /// Leaves out the rest of a record that began before the first segment, if that opens with it.
+    pub(super) fn leave_out_rest(&mut self) {
+        self.leaves_out = true;
     }
 
     /// Where the next frame starts.
@@ -313,6 +321,13 @@ impl Scan {
             let expected = "the next piece of a record";
             return Err(bad_chunk(path, &current, expected, "the first piece of another"));
         }
+        if !chunk.first && self.joining.is_none() && self.leaves_out {
+            current.at = chunk.end;
+            current.chunks_left -= 1;
+            self.current = Some(current);
+            return Ok(None);
+        }
+        self.leaves_out = false;
         if !chunk.first && self.joining.is_none() {
             return Err(bad_chunk(path, &current, "the first piece of a record", "a later one"));
         }

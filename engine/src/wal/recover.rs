@@ -53,6 +53,8 @@ pub(super) struct Request<'a> {
     pub(super) dir: &'a Path,
     pub(super) database_id: [u8; 16],
     pub(super) range: ReplayRange,
+    /// See [`super::WalOptions`].
+    pub(super) kept_bytes: u64,
     /// True when nothing at all may be changed: no file synced, none removed.
     pub(super) read_only: bool,
 }
@@ -65,7 +67,8 @@ struct Files {
     blank: Vec<SegmentFile>,
     /// Files with something else for a header: torn or damaged.
     broken: Vec<SegmentFile>,
-    /// Segments before that of the position, which an older checkpoint needs, in their order.
+    /// Segments before that of the position, which an older checkpoint or readers need, in their
+    /// order.
     kept: Vec<Live>,
     /// Segments that nobody needs.
     old: Vec<SegmentFile>,
@@ -168,6 +171,7 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
         old: Vec::new(),
         unnamed: Vec::new(),
     };
+    let mut before = Vec::new();
     let block = Region::heap(WAL_BLOCK_BYTES);
     for segment in opened {
         segment
@@ -177,17 +181,10 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
         match SegmentHeader::decode(block.bytes(0, WAL_BLOCK_BYTES)) {
             FoundHeader::Valid(header) => {
                 check_header(segment, &header, request)?;
-                let (number, bytes) = (header.number, header.bytes);
-                let live = |end| Live { segment: segment.clone(), header, end };
-                if number >= request.range.from.segment {
-                    files.live.push(live(BLOCK));
-                } else if number >= request.range.keep.segment {
-                    let end = if opens_with_a_piece(segment)? { BLOCK } else { bytes };
-                    files.kept.push(live(end));
-                } else if opens_with_a_piece(segment)? {
-                    files.unnamed.push(segment.clone());
-                } else {
-                    files.old.push(segment.clone());
+                let live = Live { segment: segment.clone(), header, end: BLOCK };
+                match header.number >= request.range.from.segment {
+                    true => files.live.push(live),
+                    false => before.push(live),
                 }
             }
             FoundHeader::Version(found) => return Err(other_version(&segment.path, found)),
@@ -196,9 +193,41 @@ fn read_headers(opened: &[SegmentFile], request: &Request<'_>) -> Result<Files> 
         }
     }
     files.live.sort_by_key(|live| live.header.number);
-    files.kept.sort_by_key(|live| live.header.number);
     check_order(&files, request)?;
+    sort_before(before, &mut files, request)?;
     Ok(files)
+}
+
+/// Tells segments apart that lie before that of the position: those that an older checkpoint needs,
+/// those before them that are kept for readers, as far as none is missing between, and the rest.
+fn sort_before(mut before: Vec<Live>, files: &mut Files, request: &Request<'_>) -> Result<()> {
+    before.sort_by_key(|live| std::cmp::Reverse(live.header.number));
+    let mut next = request.range.from.segment;
+    let mut left = request.kept_bytes;
+    for mut live in before {
+        let header = &live.header;
+        let is_next = header.number + 1 == next && header.bytes <= live.segment.bytes;
+        let is_needed = header.number >= request.range.keep.segment;
+        let is_kept = is_needed || is_next && live.segment.bytes <= left;
+        let opens_with_a_piece = opens_with_a_piece(&live.segment)?;
+        if is_kept {
+            next = header.number;
+            if !is_needed {
+                left -= live.segment.bytes;
+            }
+            live.end = if opens_with_a_piece { BLOCK } else { header.bytes };
+            files.kept.push(live);
+            continue;
+        }
+        // None before it is kept either.
+        left = 0;
+        match opens_with_a_piece {
+            true => files.unnamed.push(live.segment),
+            false => files.old.push(live.segment),
+        }
+    }
+    files.kept.reverse();
+    Ok(())
 }
 
 /// True when a segment opens with a piece of a record, as one does that was put together from a
@@ -393,7 +422,7 @@ mod tests {
         ID, SMALL, commit, create, damage, dir, fail_at, files, nothing, open, pseudo_random, range,
     };
     use super::super::record::Splitter;
-    use super::super::{Leaves, Wal};
+    use super::super::{Kept, Leaves, Wal};
     use super::*;
     use crate::io::sim::{CrashImages, SimDisk};
 
@@ -563,7 +592,7 @@ mod tests {
             // Acknowledged records, and how many of them the checkpoint holds.
             disk.mark((n + 1) << 8 | if n < 7 { 0 } else { 6 });
             if n == 7 {
-                wal.recycle(ends[6]).unwrap();
+                wal.recycle(ends[6], Kept::AsAsked).unwrap();
             }
             if n == 11 {
                 wal = open(&disk, ends[6]).unwrap().0;

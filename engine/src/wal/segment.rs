@@ -262,7 +262,8 @@ impl Segments {
         !self.spares.is_empty() && self.spares.iter().all(is_long)
     }
 
-    /// Moves segments wholly before `up_to` to the spares and returns the files to remove: small
+    /// Moves segments wholly before `up_to` to the spares, but for the newest of them, those that
+    /// are kept for readers, and returns the files to remove: small
     /// ones, more than `spares_max`, and more than half as much again as was written since the last
     /// call, as far as neither what was promised nor `kept` bytes need them.
     pub(super) fn recycle(
@@ -272,8 +273,12 @@ impl Segments {
         kept: u64,
     ) -> Vec<SegmentFile> {
         let mut removed = Vec::new();
-        while self.live.len() > 1 && self.live[0].header.number < up_to.segment {
+        let is_before = |live: &&Live| live.header.number < up_to.segment;
+        let before: u64 = self.live.iter().filter(is_before).map(|live| live.segment.bytes).sum();
+        let mut needless = before.saturating_sub(options.kept_bytes);
+        while self.live.len() > 1 && needless > 0 {
             let Some(mut live) = self.live.pop_front() else { break };
+            needless = needless.saturating_sub(live.segment.bytes);
             // One without frames may be what a recovery has left of a long record: its name is
             // perhaps not durable.
             if live.end == BLOCK || live.segment.is_long {

@@ -18,7 +18,7 @@ use super::group::Batch;
 use super::long::{Finished, LongRecord};
 use super::record::{self, BLOCK, SEGMENT_LOSS_BYTES, SegmentHeader, Splitter};
 use super::segment::{self, Live, SegmentFile, Segments, Size};
-use super::{Position, WalOptions, WalStats};
+use super::{Kept, Position, WalOptions, WalStats};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::io::{Host, Region};
@@ -272,7 +272,7 @@ impl Log {
     }
 
     /// See [`super::Wal::recycle`].
-    pub(super) fn recycle(&self, up_to: Position) -> Result<()> {
+    pub(super) fn recycle(&self, up_to: Position, readers: Kept) -> Result<()> {
         let _one_at_a_time = self.maintenance.lock();
         let kept = self.reserve_bytes();
         let wants_short = self.segments.lock().wants_short_reserve();
@@ -280,12 +280,16 @@ impl Log {
             // Where that fails, a long one goes on being the reserve.
             let _next_time = self.prepare(kept, Size::Smallest);
         }
-        let removed = self.segments.lock().recycle(up_to, &self.options, kept);
+        let mut options = self.options;
+        if readers == Kept::Nothing {
+            options.kept_bytes = 0;
+        }
+        let removed = self.segments.lock().recycle(up_to, &options, kept);
         segment::remove(&*self.host, &self.dir, removed)
     }
 
-    /// The live segments from the one that holds `from` on.
-    pub(super) fn live_from(&self, from: Position) -> Result<Vec<Arc<Live>>> {
+    /// The live segments from the one that holds `from` on; `None` when that was recycled.
+    pub(super) fn live_from(&self, from: Position) -> Option<Vec<Arc<Live>>> {
         let segments = self.segments.lock();
         let live: Vec<_> = segments
             .live
@@ -293,18 +297,10 @@ impl Log {
             .filter(|live| live.header.number >= from.segment)
             .map(|live| Arc::new(live.clone()))
             .collect();
-        match live.first() {
-            Some(first) if first.header.number == from.segment => Ok(live),
-            _ => {
-                let kept = segments.live.front().map_or(0, |live| live.header.number);
-                let wanted = from.segment;
-                let reason = format!("expected log segment {kept} or later, found {wanted}");
-                Err(Error::invalid(reason))
-            }
-        }
+        live.first().is_some_and(|first| first.header.number == from.segment).then_some(live)
     }
 
-    #[cfg(test)]
+    /// Start of the oldest segment that is kept.
     pub(super) fn start(&self) -> Position {
         let segments = self.segments.lock();
         let first = segments.live.front().expect("invariant: a log has a live segment");
@@ -421,7 +417,7 @@ mod tests {
                 wal.flush(&nothing).unwrap();
                 disk.set_capacity(None);
                 assert_eq!(disk.list_all(), before, "the leader made a file");
-                wal.recycle(wal.end()).unwrap();
+                wal.recycle(wal.end(), Kept::AsAsked).unwrap();
             }
             assert!(!by_room || options == SMALL || rooms > 0, "{options:?}");
         }
@@ -465,7 +461,7 @@ mod tests {
             commit(&wal, &[1; 3000]);
         }
         assert!(adds(&wal).unwrap_err().is_full());
-        wal.recycle(Position::START).unwrap();
+        wal.recycle(Position::START, Kept::AsAsked).unwrap();
         // The next session has less than the rest of the segment, but what was kept.
         let (wal, _) = open(&disk.fork(), Position::START).unwrap();
         for _ in 0..4 {
@@ -514,11 +510,11 @@ mod tests {
         (0..20).for_each(|_| commit(&wal, &[1; 9000]));
         wal.reserve(200_000, Leaves::Nothing, &nothing).unwrap();
         let sequence = wal.append(&[2; 200_000]).unwrap();
-        wal.recycle(wal.end()).unwrap();
+        wal.recycle(wal.end(), Kept::AsAsked).unwrap();
         limit_space(&disk, 0);
         wal.wait(sequence, &nothing).unwrap();
         wal.reserve(1, Leaves::Nothing, &nothing).unwrap();
-        wal.recycle(wal.end()).unwrap();
+        wal.recycle(wal.end(), Kept::AsAsked).unwrap();
         assert_eq!(wal.stats().spares, 2);
     }
 
@@ -562,7 +558,7 @@ mod tests {
         let expected = [1, 1, 1, 2, 4].map(|times| times * first);
         assert!(grown.starts_with(&expected), "{grown:?}");
         assert!(grown[5..].iter().all(|bytes| *bytes == 4 * first), "the limit: {grown:?}");
-        wal.recycle(wal.end()).unwrap();
+        wal.recycle(wal.end(), Kept::AsAsked).unwrap();
         let stats = wal.stats();
         assert_eq!((stats.segments, stats.spares), (1, 2));
         assert_eq!(sizes(&disk), [4 * first; 3]);
@@ -574,7 +570,7 @@ mod tests {
         for number in 1..=commits {
             commit(wal, &[1; 40_000]);
             if number.is_multiple_of(20) {
-                wal.recycle(wal.end()).unwrap();
+                wal.recycle(wal.end(), Kept::AsAsked).unwrap();
             }
         }
     }
@@ -606,8 +602,8 @@ mod tests {
         let burst = (wal.stats().file_bytes, next_bytes());
         assert!(burst.0 > 16 << 20 && burst.1 >= 8 << 20, "{burst:?}");
         // Two checkpoints in a row do not mean that it is over.
-        wal.recycle(wal.end()).unwrap();
-        wal.recycle(wal.end()).unwrap();
+        wal.recycle(wal.end(), Kept::AsAsked).unwrap();
+        wal.recycle(wal.end(), Kept::AsAsked).unwrap();
         assert!(next_bytes() >= 8 << 20, "{}", next_bytes());
         // Until the segment that was active is full.
         commit_and_recycle(&wal, 800);
@@ -692,7 +688,7 @@ mod tests {
                     let keep = random(expected.len() as u64) as usize;
                     from = expected[keep].1;
                     expected.retain(|(_, end)| *end > from);
-                    let _ = wal.recycle(from);
+                    let _ = wal.recycle(from, Kept::AsAsked);
                 }
                 let group: Vec<Vec<u8>> = (0..=random(2))
                     .map(|_| {

@@ -7,7 +7,8 @@
 pub(crate) type Layers = &'static [&'static [&'static str]];
 
 const ENGINE: Layers = &[
-    &["error", "ids", "limits", "mutation"],
+    &["ids", "limits", "mutation"],
+    &["error"],
     &["options", "sync", "codec"],
     &["io"],
     &["page"],
@@ -15,7 +16,7 @@ const ENGINE: Layers = &[
     &["pager"],
     &["txn"],
     &["bucket"],
-    &["checkpoint", "recovery", "check", "snapshot", "ttl"],
+    &["checkpoint", "recovery", "check", "snapshot", "ttl", "changes"],
     &["compact"],
     &["db"],
     &["salvage"],

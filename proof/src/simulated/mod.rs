@@ -3,6 +3,7 @@
 pub(crate) mod crashes;
 pub(crate) mod expiry;
 pub(crate) mod faults;
+pub(crate) mod followers;
 pub(crate) mod histories;
 pub(crate) mod lies;
 pub(crate) mod mutations;

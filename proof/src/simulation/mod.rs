@@ -3,6 +3,7 @@
 pub mod compare;
 pub(crate) mod crash;
 mod expected;
+mod following;
 mod held;
 pub(crate) mod history;
 mod interleave;

@@ -43,7 +43,7 @@ impl<'r> Change<'r> {
 
 /// What records change, and the names of the buckets where.
 #[derive(Debug)]
-pub(super) struct Changes<'r> {
+pub(super) struct Collected<'r> {
     changes: Vec<Change<'r>>,
     /// The root, which has neither a parent nor a name, comes first.
     buckets: Vec<Place<'r>>,
@@ -80,10 +80,10 @@ impl Taken<'_> {
     }
 }
 
-impl<'r> Changes<'r> {
+impl<'r> Collected<'r> {
     /// For about so many changes.
-    pub(super) fn new(expected: usize) -> Changes<'r> {
-        Changes {
+    pub(super) fn new(expected: usize) -> Collected<'r> {
+        Collected {
             changes: Vec::with_capacity(expected),
             buckets: vec![Place { parent: ROOT, name: b"", depth: 0 }],
             numbers: HashMap::new(),
@@ -192,7 +192,7 @@ mod tests {
     fn each_key_comes_once_with_its_last_change_in_the_order_of_buckets_and_keys() {
         let keys: Vec<String> = (0..500).map(|n| format!("key {}", n * 7 % 90)).collect();
         let values: Vec<String> = (0..500).map(|n| n.to_string()).collect();
-        let mut changes = Changes::new(9);
+        let mut changes = Collected::new(9);
         let a = changes.within(ROOT, b"a").unwrap();
         let b = changes.within(a, b"a").unwrap();
         for (at, (key, value)) in keys.iter().zip(&values).enumerate() {
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn buckets_are_known_by_their_paths() {
-        let mut changes = Changes::new(9);
+        let mut changes = Collected::new(9);
         let outer = changes.within(ROOT, b"outer").unwrap();
         let inner = changes.within(outer, b"inner").unwrap();
         assert_ne!(changes.within(ROOT, b"inner").unwrap(), inner);
