@@ -32,6 +32,8 @@ pub const FILE_PAGES_MAX: u32 = (1 << 31) - 1;
 
 /// Address space reserved for the map of the data file, so that growth never moves it.
 pub const MAP_BYTES_RESERVED: usize = 1 << 40;
+/// The least that a data file may be limited to.
+pub const DATA_BYTES_MIN: u64 = 1 << 20;
 /// Address space reserved for pages that have no place in the file yet.
 pub const ARENA_BYTES_RESERVED: usize = 64 << 30;
 /// That memory is handed out in units of which a page has so many. A whole page takes all of them

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::limits::{
-    ARENA_BYTES_RESERVED, MAP_BYTES_RESERVED, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX, PAGE_BYTES_MIN,
-    WAL_PIECE_BYTES_MAX, WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
+    ARENA_BYTES_RESERVED, DATA_BYTES_MIN, MAP_BYTES_RESERVED, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX,
+    PAGE_BYTES_MIN, WAL_PIECE_BYTES_MAX, WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
 };
 
 /// How to open a database. See [`Db::open`](crate::Db::open) for the defaults at work.
@@ -21,6 +21,8 @@ pub struct Options {
     pub(crate) threads: bool,
     pub(crate) sweep: bool,
     pub(crate) memory_bytes_max: u64,
+    pub(crate) data_bytes_max: u64,
+    pub(crate) growth_bytes_max: u64,
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_log_bytes_min: u64,
     pub(crate) checkpoint_memory_bytes: u64,
@@ -46,6 +48,8 @@ impl Default for Options {
             threads: true,
             sweep: true,
             memory_bytes_max: 1 << 30,
+            data_bytes_max: MAP_BYTES_RESERVED as u64,
+            growth_bytes_max: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_log_bytes_min: 4 << 20,
             checkpoint_memory_bytes: 512 << 20,
@@ -125,6 +129,27 @@ impl Options {
     #[must_use]
     pub fn memory_bytes_max(mut self, bytes: u64) -> Options {
         self.memory_bytes_max = bytes;
+        self
+    }
+
+    /// How much the data file may hold, in bytes, at least 1 MiB; 1 TiB by default, which is the
+    /// most. A commit that would need more fails with `Full` and changes nothing; a sixteenth is
+    /// kept for transactions that only remove, which make room for others with the next
+    /// checkpoints. Counted is what the content takes, what the last checkpoints still reach, and
+    /// what is in memory to be written. The file is not longer, but for large values that find
+    /// enough free pages in it, and not side by side.
+    #[must_use]
+    pub fn data_bytes_max(mut self, bytes: u64) -> Options {
+        self.data_bytes_max = bytes;
+        self
+    }
+
+    /// The data file grows by an eighth at a time, and by no more than so many bytes, unless more
+    /// is needed at once; 16 MiB by default. What is free at its end, beyond that, goes back to
+    /// the file system with checkpoints.
+    #[must_use]
+    pub fn growth_bytes_max(mut self, bytes: u64) -> Options {
+        self.growth_bytes_max = bytes;
         self
     }
 
@@ -230,6 +255,12 @@ impl Options {
         if !page_bytes.is_power_of_two() || !sizes.contains(&page_bytes) {
             return Err(Error::invalid(format!(
                 "expected a page size that is a power of two in {sizes:?}, found {page_bytes}"
+            )));
+        }
+        if self.data_bytes_max < DATA_BYTES_MIN {
+            return Err(Error::invalid(format!(
+                "expected a data file of {DATA_BYTES_MIN} bytes or more, found {}",
+                self.data_bytes_max
             )));
         }
         let segments = WAL_SEGMENT_BYTES_MIN..=WAL_SEGMENT_BYTES_MAX;

@@ -63,17 +63,28 @@ struct Seal {
 ///
 /// REQUIRES: the caller has no write transaction open.
 pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
-    let wrote = run_once(store, closing, Also::Nothing)?;
+    let mut wrote = run_once(store, closing, Also::Nothing)?;
     // Asked for once: a record that finds no room meanwhile asks again.
     let log_is_full = store.gauges.log_is_full.swap(false, Ordering::Relaxed);
+    let data_is_full = store.gauges.data_is_full.swap(false, Ordering::Relaxed);
+    if data_is_full {
+        // What was removed is free when both meta pages have let go of it. Where the disk has no
+        // room for that, the first checkpoint is complete all the same.
+        for _ in 0..2 {
+            match run_once(store, closing, Also::FileSpace) {
+                Err(error) if error.is_full() => break,
+                again => wrote |= again?,
+            }
+        }
+    }
     if !log_is_full && !keeps_long_log(store)? {
         return Ok(wrote);
     }
-    let wrote = match run_once(store, closing, Also::LogSpace) {
+    match run_once(store, closing, Also::LogSpace) {
         // The first one is complete; what the second would have given back is not.
-        Err(error) if error.is_full() && wrote => true,
-        again => wrote | again?,
-    };
+        Err(error) if error.is_full() && wrote => {}
+        again => wrote |= again?,
+    }
     if log_is_full {
         // Readers of the log have to do without.
         let file = store.file_state.lock();

@@ -206,6 +206,8 @@ fn wants_checkpoint(store: &Store) -> bool {
     let (trigger, gauges) = (log_trigger(store), &store.gauges);
     let frame_bytes = gauges.log_frame_bytes.load(Ordering::Relaxed);
     gauges.log_is_full.load(Ordering::Relaxed)
+        || gauges.data_is_full.load(Ordering::Relaxed)
+        || nears_end(store, 2)
         || store.log_bytes() >= trigger
         || frame_bytes >= trigger.saturating_add(trigger / 2)
         || store.arena_bytes() >= store.options.checkpoint_memory_bytes
@@ -222,6 +224,14 @@ fn log_trigger(store: &Store) -> u64 {
 fn over_bounds(store: &Store) -> bool {
     store.log_bytes() >= store.options.checkpoint_log_bytes.saturating_mul(LOG_FACTOR)
         || store.arena_bytes() >= store.options.memory_bytes_max
+        || nears_end(store, 1)
+}
+
+/// True when so many times the pages that wait for a checkpoint do not fit into the data file.
+fn nears_end(store: &Store, times: u64) -> bool {
+    let waiting = u64::from(store.gauges.arena_pages.load(Ordering::Relaxed));
+    let (taken, most) = store.data_pages(false);
+    waiting > 0 && taken + times * waiting > most
 }
 
 /// A checkpoint that found the disk full has harmed nothing; the log still takes commits.

@@ -48,6 +48,8 @@ pub(crate) struct Arena {
     units_max: u32,
     /// Units handed out and not yet freed, the waiting ones included.
     used: u32,
+    /// Of those, ones that overlays have.
+    overlays: u32,
     waiting: Vec<Retired>,
     /// So many waiting pages are worth a look at who still needs them: twice what the last look
     /// left, so that pages which cannot go yet are not looked at for each commit.
@@ -67,6 +69,7 @@ impl Arena {
             fresh: 0,
             units_max,
             used: 0,
+            overlays: 0,
             waiting: Vec::new(),
             worth_a_look: WAITING_MIN,
         }
@@ -81,6 +84,7 @@ impl Arena {
             _ => self.take_run(count).or_else(|| self.take_fresh(count)),
         }?;
         self.used += count;
+        self.overlays += u32::from(count == 1);
         Some(index)
     }
 
@@ -88,6 +92,7 @@ impl Arena {
     pub(crate) fn free(&mut self, index: u32, count: u32) {
         debug_assert!(self.used >= count);
         self.used -= count;
+        self.overlays -= u32::from(count == 1);
         self.keep_free(index, count);
     }
 
@@ -105,6 +110,11 @@ impl Arena {
     /// Units handed out and not yet free again.
     pub(crate) fn used(&self) -> u32 {
         self.used
+    }
+
+    /// Pages that a file would need for all that.
+    pub(crate) fn pages(&self) -> u32 {
+        (self.used - self.overlays) / ARENA_UNITS + self.overlays
     }
 
     /// Units from here on were never used, or were given back to the system.

@@ -21,4 +21,4 @@ pub(crate) use arena::{Arena, Retired};
 pub(crate) use create::create_data_file;
 pub(crate) use memory::{PageMemory, validate_in_file};
 pub(crate) use meta::{META_BYTES, Meta, read_metas, read_surviving_metas};
-pub(crate) use space::{Extent, SpaceMap};
+pub(crate) use space::{Extent, Growth, SpaceMap};

@@ -26,6 +26,8 @@ use crate::error::{Error, Result};
 use crate::ids::Epoch;
 use crate::mutation::{self, Mutation};
 
+pub(crate) use growth::Growth;
+
 use super::arena::Retired;
 use super::memory::PageMemory;
 use super::meta::Meta;
@@ -60,6 +62,7 @@ pub(crate) struct SpaceMap {
     grown_from: Option<u32>,
     /// Pages from here on are handed out only when there is no other.
     ceiling: u32,
+    growth: Growth,
     /// Pages as each of the two meta pages counts them, and as many as the file has room for.
     meta_pages: [u32; 2],
     file_length: u32,
@@ -84,6 +87,7 @@ impl SpaceMap {
             extents: Vec::new(),
             grown_from: None,
             ceiling: u32::MAX,
+            growth: Growth::default(),
             meta_pages: [0; 2],
             file_length: geometry.first_pages(),
             scanned: 0,
@@ -117,6 +121,11 @@ impl SpaceMap {
         Ok(map)
     }
 
+    /// Says how the file may grow.
+    pub(crate) fn set_growth(&mut self, growth: Growth) {
+        self.growth = growth;
+    }
+
     fn geometry(&self) -> Geometry {
         Geometry::new(self.page_bytes)
     }
@@ -129,6 +138,19 @@ impl SpaceMap {
     /// Free pages, those held by readers or by an older checkpoint included.
     pub(crate) fn free_pages(&self) -> u64 {
         self.entries.iter().map(|entry| u64::from(entry.free)).sum()
+    }
+
+    /// Of the free pages those that are known to be held: by a meta page, readers or overlays.
+    pub(crate) fn held_pages(&self) -> u64 {
+        let held = |group: &Group| -> u64 {
+            let words = group.current.iter().zip(&group.held).zip(&group.metas[0]);
+            let words = words.zip(&group.metas[1]);
+            let count = |(((current, held), one), other): (((&u64, &u64), &u64), &u64)| {
+                u64::from((!current & (held | one | other)).count_ones())
+            };
+            words.map(count).sum()
+        };
+        self.groups.values().map(held).sum()
     }
 
     /// The directories as the next meta page shall name them.

@@ -26,7 +26,7 @@ use crate::io::{File, Host, Lock, OpenMode};
 use crate::limits::PAGE_BYTES_MAX;
 use crate::mutation::{self, Mutation};
 use crate::options::Options;
-use crate::pager::{Arena, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
+use crate::pager::{Arena, Growth, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
 use crate::sync::Mutex;
 use crate::txn::{
     Clock, CommitQueue, FileState, Gauges, Lent, Lists, Marks, Published, Readers, Root, Signals,
@@ -217,6 +217,13 @@ fn wal_options(options: &Options) -> WalOptions {
     }
 }
 
+/// How the data file may grow.
+fn growth(options: &Options, page_bytes: usize) -> Growth {
+    let pages = |bytes: u64| u32::try_from(bytes / page_bytes as u64).unwrap_or(u32::MAX);
+    let (step_max, pages_max) = (pages(options.growth_bytes_max), pages(options.data_bytes_max));
+    Growth { step_max, pages_max }
+}
+
 fn check_shape(file: &dyn File, path: &Path, newest: &Meta, options: &Options) -> Result<()> {
     if let Some(expected) = options.page_bytes
         && expected != newest.page_bytes
@@ -251,7 +258,8 @@ fn assemble(
     let page_bytes = newest.page_bytes;
     let (map_bytes, arena_bytes) = (options.map_bytes, options.arena_bytes);
     let memory = PageMemory::new(&*host, file, &path, page_bytes, map_bytes, arena_bytes)?;
-    let space = SpaceMap::open(&memory, newest, other)?;
+    let mut space = SpaceMap::open(&memory, newest, other)?;
+    space.set_growth(growth(&options, newest.page_bytes));
     let Meta { epoch, txn, buckets, system, .. } = *newest;
     let root = Root { epoch, txn, buckets, system };
     let published = Published::new();

@@ -100,6 +100,10 @@ impl Store {
     /// Lets the next checkpoint give back what the log keeps for the older meta page.
     fn request_log_space(&self) {
         self.gauges.log_is_full.store(true, Ordering::Relaxed);
+        self.request_checkpoint();
+    }
+
+    fn request_checkpoint(&self) {
         if self.options.threads {
             self.signals.state.lock().checkpoint = true;
             self.signals.checkpoint.notify_one();
@@ -185,11 +189,29 @@ impl WriteTxn {
             self.pages.writer.record = record.into_memory();
             return Ok(Commit { store, sequence, txn });
         }
+        self.check_size(&store, record.only_removes())?;
         let sequence = self.append_record(&store, record, root)?;
         let txn = self.id;
         self.end();
         drop(self);
         Ok(Commit { store, sequence, txn })
+    }
+
+    /// Refuses a commit for which the data file has no room.
+    fn check_size(&self, store: &Store, only_removes: bool) -> Result<()> {
+        let waiting = u64::from(self.pages.writer.arena.pages())
+            + self.pages.writer.lent.committed_pages()
+            + self.pages.spill.pages();
+        let (taken, most) = store.data_pages(only_removes);
+        if taken + waiting <= most {
+            return Ok(());
+        }
+        // What was removed makes room with the next checkpoints.
+        store.gauges.data_is_full.store(true, Ordering::Relaxed);
+        store.request_checkpoint();
+        let found = taken + waiting;
+        let reason = format!("expected that {most} pages are enough, found a need for {found}");
+        Err(Error::from(ErrorKind::Full { what: "data file", reason }))
     }
 
     fn append_record(

@@ -106,6 +106,11 @@ impl Spill {
         *self = Spill::default();
     }
 
+    /// Pages in use.
+    pub(super) fn pages(&self) -> u64 {
+        self.used.iter().map(|extent| u64::from(extent.count)).sum()
+    }
+
     /// True for a page that the transaction has spilled.
     pub(super) fn holds(&self, id: PageId) -> bool {
         self.used.iter().any(|extent| holds(*extent, id))

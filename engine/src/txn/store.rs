@@ -100,6 +100,7 @@ impl DerefMut for WriterGuard {
 impl Drop for WriterGuard {
     fn drop(&mut self) {
         self.store.gauges.arena_units.store(self.arena.used(), Ordering::Relaxed);
+        self.store.gauges.arena_pages.store(self.arena.pages(), Ordering::Relaxed);
         self.store.gauges.spilled_pages.store(self.lent.committed_pages(), Ordering::Relaxed);
         let (fresh, gauges) = (self.arena.fresh(), &self.store.gauges);
         // What was given back is not wanted again before it is used.
@@ -219,6 +220,8 @@ impl Signals {
 pub(crate) struct Gauges {
     /// Units of the arena in use when the writer's seat was last left.
     pub(crate) arena_units: AtomicU32,
+    /// Pages that a file would need for what is in memory, then.
+    pub(crate) arena_pages: AtomicU32,
     /// Pages of the data file that transactions spilled, in no checkpoint yet, then.
     pub(crate) spilled_pages: AtomicU64,
     /// The first unit of the arena that was never used, or was given back, then.
@@ -234,9 +237,13 @@ pub(crate) struct Gauges {
     /// Pages of the data file, those of them that are free, and the newest checkpoint's number.
     pub(crate) file_pages: AtomicU64,
     pub(crate) free_pages: AtomicU64,
+    /// Of the free ones those that the older meta page or a reader still reaches.
+    pub(crate) held_pages: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     /// Since the last checkpoint a record found no room for the log.
     pub(crate) log_is_full: AtomicBool,
+    /// Since the last checkpoint a commit needed more pages than the data file may have.
+    pub(crate) data_is_full: AtomicBool,
     /// The earliest time in the list of expiries, and records that were removed since open.
     pub(crate) next_due_ms: AtomicU64,
     pub(crate) swept: AtomicU64,
@@ -247,6 +254,7 @@ impl Gauges {
     pub(crate) fn set_file(&self, file: &FileState) {
         self.file_pages.store(file.newest.file_pages.into(), Ordering::Relaxed);
         self.free_pages.store(file.space.free_pages(), Ordering::Relaxed);
+        self.held_pages.store(file.space.held_pages(), Ordering::Relaxed);
         self.checkpoints.store(file.newest.checkpoint, Ordering::Relaxed);
         *self.log_start.lock() = Some(file.newest.log);
     }
@@ -302,6 +310,17 @@ impl Store {
     /// Milliseconds since 1970, never less than before.
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now_ms(&*self.host)
+    }
+
+    /// Pages of the data file that can't be written to by the next checkpoint, and how many of all
+    /// may be in use, for a transaction that only removes or for another one.
+    pub(crate) fn data_pages(&self, only_removes: bool) -> (u64, u64) {
+        let pages = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
+        let Gauges { file_pages, free_pages, held_pages, .. } = &self.gauges;
+        let free = pages(free_pages).saturating_sub(pages(held_pages));
+        let taken = pages(file_pages).saturating_sub(free);
+        let most = self.options.data_bytes_max / self.memory.page_bytes() as u64;
+        (taken, if only_removes { most } else { most - most / 16 })
     }
 
     /// The data file's path.

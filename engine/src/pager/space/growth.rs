@@ -1,6 +1,6 @@
 //! A file that becomes longer: by whole extents, and never across a cluster's fixed pages.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use super::super::memory::PageMemory;
 use super::super::space_group::{Extent, Group, is_busy, set};
@@ -8,8 +8,23 @@ use super::super::space_pages::{DirectoryRef, GroupEntry};
 use super::SpaceMap;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The file grows by an eighth, but by no less and no more than so many pages, unless told.
-const GROWTH_PAGES: RangeInclusive<u32> = 16..=2048;
+/// The file grows by an eighth, but by no less than so many pages, unless told.
+const GROWTH_PAGES_MIN: u32 = 16;
+
+/// How the file may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Growth {
+    /// By no more pages at a time, unless told.
+    pub(crate) step_max: u32,
+    /// To no more pages, but for what was committed.
+    pub(crate) pages_max: u32,
+}
+
+impl Default for Growth {
+    fn default() -> Growth {
+        Growth { step_max: 2048, pages_max: u32::MAX }
+    }
+}
 
 impl SpaceMap {
     /// Makes the file longer, so that `count` adjoining pages are free at its end, and where it is
@@ -25,6 +40,8 @@ impl SpaceMap {
         };
         let pages_max = memory.file_pages_max();
         let add = needed.max(self.growth_in_cluster(needed + step));
+        // Beyond what the file is meant to have it grows by no more than is needed now.
+        let add = add.min(self.growth.pages_max.saturating_sub(present)).max(needed);
         let add = add.min(pages_max.saturating_sub(present));
         if add < needed {
             return too_long(format!("it may have {pages_max} pages"));
@@ -37,7 +54,14 @@ impl SpaceMap {
 
     /// How many pages more a file of this length gets at a time.
     pub(super) fn growth_step(&self) -> u32 {
-        (self.file_pages / 8).clamp(*GROWTH_PAGES.start(), *GROWTH_PAGES.end())
+        let step_max = self.growth.step_max.max(GROWTH_PAGES_MIN);
+        (self.file_pages / 8).clamp(GROWTH_PAGES_MIN, step_max)
+    }
+
+    /// True when the file may not become so much longer that `count` adjoining pages are free.
+    pub(super) fn is_at_its_end(&self, count: u32) -> bool {
+        let needed = self.growth_for(count).unwrap_or(u32::MAX);
+        self.file_pages.saturating_add(needed) > self.growth.pages_max
     }
 
     /// Adds `count` free pages at the end of the file, the fixed pages of new groups apart.

@@ -7,7 +7,7 @@
 use super::super::memory::PageMemory;
 use super::super::space_group::{Extent, Group, clear, is_busy, is_set, set};
 use super::SpaceMap;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::mutation::{self, Mutation};
 
 impl SpaceMap {
@@ -16,6 +16,10 @@ impl SpaceMap {
     pub(crate) fn lend(&mut self, memory: &PageMemory, want: u32, exact: bool) -> Result<Extent> {
         let lent = match self.cut(memory, want, exact)? {
             Some(lent) => lent,
+            None if self.is_at_its_end(want) => {
+                let reason = format!("it may have {} pages", self.growth.pages_max);
+                return Err(Error::from(ErrorKind::Full { what: "data file", reason }));
+            }
             None => {
                 self.grown_from.get_or_insert(self.file_pages);
                 self.make_room(memory, want, 0)?;
