@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::TxnId;
 
@@ -89,6 +90,15 @@ pub enum ErrorKind {
     Closed {
         /// The database's directory.
         path: PathBuf,
+    },
+    /// A read after the deadline of its read transaction or snapshot.
+    ReaderExpired {
+        /// The reader's label, if it has one.
+        label: Option<Arc<str>>,
+        /// How long it might read.
+        deadline: Duration,
+        /// How long ago it began.
+        age: Duration,
     },
     /// A configured bound or the disk is exhausted; the transaction was not applied.
     Full {
@@ -233,6 +243,12 @@ impl Error {
         matches!(self.kind(), ErrorKind::Compacted { .. })
     }
 
+    /// True when a reader went on beyond its deadline.
+    #[must_use]
+    pub fn is_reader_expired(&self) -> bool {
+        matches!(self.kind(), ErrorKind::ReaderExpired { .. })
+    }
+
     /// True when an earlier failure stopped all writing.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -285,6 +301,10 @@ impl fmt::Display for Error {
             ErrorKind::Corrupt(corruption) => fmt::Display::fmt(corruption, f),
             ErrorKind::ReadOnly { path } => write!(f, "read-only: {}", path.display()),
             ErrorKind::Closed { path } => write!(f, "closed: {}", path.display()),
+            ErrorKind::ReaderExpired { label, deadline, age } => {
+                let label = label.as_deref().unwrap_or("without a label");
+                write!(f, "reader {label}: expected an end within {deadline:?}, found {age:?}")
+            }
             ErrorKind::Full { what, reason } => write!(f, "{what} full: {reason}"),
             ErrorKind::Compacted { after, oldest } => {
                 write!(f, "expected changes after {after} in the log, found {oldest} and later")

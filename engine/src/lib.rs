@@ -76,11 +76,11 @@ pub use bucket::{Bucket, BucketMut, BucketNames, Cursor, Keys, Range, Value};
 pub use changes::{Change, Changes, Transaction};
 pub use check::{CheckProgress, CheckReport, dump_page};
 pub use compact::{CompactProgress, CompactReport};
-pub use db::{Db, Stats};
+pub use db::{Db, ReaderStats, Stats};
 pub use error::{Corruption, Error, ErrorKind, Result};
 pub use ids::TxnId;
 pub use io::{MAP_FAILURE_EXIT_CODE, exit_on_map_failure};
-pub use options::Options;
+pub use options::{Options, ReadOptions};
 #[doc(hidden)]
 pub use salvage::salvage_on;
 pub use salvage::{LogGap, Loss, SalvageProgress, SalvageReport, salvage};

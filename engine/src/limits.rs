@@ -69,6 +69,8 @@ pub const SALVAGE_TXN_BYTES: usize = 4 << 20;
 
 /// Threads and snapshots that can read at once.
 pub const READERS_MAX: usize = 64 << 10;
+/// Longest label of a reader.
+pub const READER_LABEL_BYTES_MAX: usize = 256;
 
 /// Largest key at a page size: a quarter of the page, so that any page holds three.
 #[must_use]

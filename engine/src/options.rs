@@ -3,12 +3,14 @@
 //! Defaults suit an orchestrator's state; every setting tells its unit and its default. Only the
 //! page size is a property of the files; the rest may differ from one open to the next.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::limits::{
     ARENA_BYTES_RESERVED, DATA_BYTES_MIN, MAP_BYTES_RESERVED, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX,
-    PAGE_BYTES_MIN, WAL_PIECE_BYTES_MAX, WAL_SEGMENT_BYTES_MAX, WAL_SEGMENT_BYTES_MIN,
+    PAGE_BYTES_MIN, READER_LABEL_BYTES_MAX, WAL_PIECE_BYTES_MAX, WAL_SEGMENT_BYTES_MAX,
+    WAL_SEGMENT_BYTES_MIN,
 };
 
 /// How to open a database. See [`Db::open`](crate::Db::open) for the defaults at work.
@@ -28,6 +30,7 @@ pub struct Options {
     pub(crate) checkpoint_memory_bytes: u64,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) buffered_delay: Duration,
+    pub(crate) reader_deadline: Option<Duration>,
     pub(crate) wal_segment_bytes_max: u64,
     pub(crate) log_bytes_kept: u64,
     pub(crate) wal_piece_bytes: usize,
@@ -55,6 +58,7 @@ impl Default for Options {
             checkpoint_memory_bytes: 512 << 20,
             checkpoint_interval: Duration::from_secs(60),
             buffered_delay: Duration::from_millis(10),
+            reader_deadline: None,
             wal_segment_bytes_max: 32 << 20,
             log_bytes_kept: 0,
             wal_piece_bytes: WAL_PIECE_BYTES_MAX,
@@ -192,6 +196,14 @@ impl Options {
         self
     }
 
+    /// How long a read transaction or snapshot may read, unless it has a deadline of its own: see
+    /// [`ReadOptions::deadline`]. None by default.
+    #[must_use]
+    pub fn reader_deadline(mut self, deadline: Duration) -> Options {
+        self.reader_deadline = Some(deadline);
+        self
+    }
+
     /// Largest log segment in bytes; 32 MiB by default. The first ones are smaller.
     #[must_use]
     pub fn wal_segment_bytes_max(mut self, bytes: u64) -> Options {
@@ -270,6 +282,78 @@ impl Options {
                 self.wal_segment_bytes_max
             )));
         }
-        Ok(())
+        validate_deadline(self.reader_deadline)
+    }
+}
+
+/// How to begin a read transaction or a snapshot: see [`Db::begin_read_with`] and
+/// [`Db::snapshot_with`].
+///
+/// [`Db::begin_read_with`]: crate::Db::begin_read_with
+/// [`Db::snapshot_with`]: crate::Db::snapshot_with
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    pub(crate) label: Option<Arc<str>>,
+    /// `None` for the one that the database's options say; `Some(None)` for no deadline at all.
+    deadline: Option<Option<Duration>>,
+}
+
+impl ReadOptions {
+    /// No label, and the deadline of [`Options::reader_deadline`], if there is one.
+    #[must_use]
+    pub fn new() -> ReadOptions {
+        ReadOptions::default()
+    }
+
+    /// What the reader is called where it is told of: in [`Db::readers`](crate::Db::readers) and in
+    /// the error after its deadline. At most 256 bytes. It need not be the only one of that name.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> ReadOptions {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// How long the reader may read, more than zero, from its beginning on. Then each further read
+    /// fails with [`ErrorKind::ReaderExpired`](crate::ErrorKind::ReaderExpired); it fails no
+    /// earlier, and some milliseconds later at most. Time in which the machine is suspended does
+    /// not count.
+    ///
+    /// It ends a loop that reads, not the reader. What was borrowed before stays as it is, and so
+    /// the pages that the reader can reach are kept, until it is dropped. A reader that is never
+    /// dropped keeps them whatever its deadline.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> ReadOptions {
+        self.deadline = Some(Some(deadline));
+        self
+    }
+
+    /// Lets the reader read for ever, whatever [`Options::reader_deadline`] says.
+    #[must_use]
+    pub fn no_deadline(mut self) -> ReadOptions {
+        self.deadline = Some(None);
+        self
+    }
+
+    /// The deadline, in a database that was opened with these options.
+    pub(crate) fn deadline_in(&self, options: &Options) -> Option<Duration> {
+        self.deadline.unwrap_or(options.reader_deadline)
+    }
+
+    /// Refuses settings that no reader can have.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let bytes = self.label.as_deref().map_or(0, str::len);
+        if bytes > READER_LABEL_BYTES_MAX {
+            let max = READER_LABEL_BYTES_MAX as u64;
+            return Err(Error::too_large("reader label", max, bytes as u64));
+        }
+        validate_deadline(self.deadline.flatten())
+    }
+}
+
+/// A reader that may not read at all is a mistake: no deadline is the absence of one.
+fn validate_deadline(deadline: Option<Duration>) -> Result<()> {
+    match deadline {
+        Some(Duration::ZERO) => Err(Error::invalid("expected a reader's deadline above zero")),
+        _ => Ok(()),
     }
 }

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use crate::bucket::{Bucket, BucketNames};
 use crate::error::Result;
 use crate::ids::TxnId;
-use crate::txn::{Pin, Store, View};
+use crate::options::ReadOptions;
+use crate::txn::{Pin, Store};
 use std::sync::Arc;
 
 /// The database as it was at one moment, to be kept and sent anywhere. It pins what it can reach
@@ -18,8 +19,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Pins the published root.
-    pub(crate) fn new(store: Arc<Store>) -> Result<Snapshot> {
-        Ok(Snapshot { pin: Pin::new(&store)?, store })
+    pub(crate) fn new(store: Arc<Store>, options: &ReadOptions) -> Result<Snapshot> {
+        Ok(Snapshot { pin: Pin::with(&store, options)?, store })
     }
 
     /// The database's revision at that moment.
@@ -31,7 +32,7 @@ impl Snapshot {
     /// The snapshot's clock; see [`ReadTxn::now`](crate::ReadTxn::now).
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        View { store: &self.store, now_ms: &self.pin.now_ms }.now()
+        self.pin.view(&self.store).now()
     }
 
     /// A top-level bucket.

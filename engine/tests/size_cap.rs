@@ -136,30 +136,6 @@ fn with_threads_a_full_file_takes_what_fits_again() -> Result<()> {
 }
 
 #[test]
-fn the_file_grows_in_steps_that_are_asked_for() -> Result<()> {
-    let lengths = |bytes: u64| -> Result<Vec<u64>> {
-        let options = Options::new().page_bytes(4096).threads(false).growth_bytes_max(bytes);
-        let disk = SimDisk::new(4);
-        disk.set_reserve_bytes_max(64 << 20);
-        let db = Db::open_on(Arc::new(disk), "/db", options)?;
-        let mut lengths = vec![db.stats().file_bytes];
-        for number in 0..3000 {
-            put(&db, number, 3000)?;
-            if number % 300 == 0 {
-                db.checkpoint()?;
-                lengths.push(db.stats().file_bytes);
-            }
-        }
-        lengths.dedup();
-        Ok(lengths)
-    };
-    let longest = |lengths: Vec<u64>| lengths.windows(2).map(|two| two[1] - two[0]).max();
-    assert!(longest(lengths(16 << 20)?) > Some(400 << 10));
-    assert!(longest(lengths(256 << 10)?) <= Some(300 << 10));
-    Ok(())
-}
-
-#[test]
 fn a_limit_that_no_database_fits_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = Options::new().data_bytes_max(1 << 19).open(dir.path()).unwrap_err();

@@ -49,7 +49,8 @@ impl<'txn> Cursor<'txn> {
     /// Moves to the first pair.
     ///
     /// # Errors
-    /// `Corrupt` when a page on the way is damaged; so for all moves.
+    /// `Corrupt` when a page on the way is damaged, `ReaderExpired` after the deadline of a
+    /// transaction that has one; so for all moves.
     pub fn seek_to_first(&mut self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
         let entry = self.inner.seek_to_first();
         self.settle(entry, Direction::Forward)
@@ -96,6 +97,7 @@ impl<'txn> Cursor<'txn> {
     #[allow(clippy::should_implement_trait, reason = "a cursor goes both ways and is fallible")]
     pub fn next(&mut self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
         if self.current.is_some()
+            && !self.bucket.view().has_deadline()
             && let Some(pair) = self.inner.next_plain()
         {
             self.current = Some(pair);
@@ -111,6 +113,7 @@ impl<'txn> Cursor<'txn> {
     #[inline]
     pub fn prev(&mut self) -> Result<Option<(&'txn [u8], &'txn [u8])>> {
         if self.current.is_some()
+            && !self.bucket.view().has_deadline()
             && let Some(pair) = self.inner.previous_plain()
         {
             self.current = Some(pair);
@@ -138,7 +141,9 @@ impl<'txn> Cursor<'txn> {
     ) -> Result<Option<Pair<'txn>>> {
         self.current = None;
         let mut entry = entry?;
-        while let Some(found) = entry {
+        loop {
+            self.bucket.view().check_deadline()?;
+            let Some(found) = entry else { break };
             if !matches!(found.payload, Payload::Bucket(_))
                 && let Some(value) = self.bucket.value_of(&found)?
             {

@@ -72,7 +72,8 @@ type Pair<'txn> = (&'txn [u8], &'txn [u8]);
 
 /// Pairs in key order, from either end. Nested buckets and expired values are left out.
 ///
-/// After an error it gives nothing more.
+/// A step after the deadline of a transaction that has one is an error, `ReaderExpired`. After an
+/// error it gives nothing more.
 #[derive(Debug)]
 #[must_use = "a range is read by iterating"]
 pub struct Range<'txn> {
@@ -103,6 +104,7 @@ impl<'txn> Range<'txn> {
 
     /// The next entry from the front, within the end bound.
     fn step(&mut self) -> Result<Option<Entry<'txn>>> {
+        self.bucket.view().check_deadline()?;
         let entry = match &mut self.front {
             Some(cursor) => cursor.next()?,
             None => self.first()?,
@@ -137,6 +139,7 @@ impl<'txn> Range<'txn> {
 
     /// The next entry from the back, within the start bound.
     fn step_back(&mut self) -> Result<Option<Entry<'txn>>> {
+        self.bucket.view().check_deadline()?;
         let entry = match &mut self.back {
             Some(cursor) => cursor.prev()?,
             None => self.last()?,
@@ -239,6 +242,7 @@ impl<'txn> Iterator for Range<'txn> {
             return None;
         }
         if self.back.is_none()
+            && !self.bucket.view().has_deadline()
             && let Some(front) = &mut self.front
             && let Some((key, value)) = front.next_plain()
         {
@@ -257,6 +261,7 @@ impl DoubleEndedIterator for Range<'_> {
             return None;
         }
         if self.front.is_none()
+            && !self.bucket.view().has_deadline()
             && let Some(back) = &mut self.back
             && let Some((key, value)) = back.previous_plain()
         {
@@ -318,6 +323,7 @@ impl<'txn> BucketNames<'txn> {
 
     fn step(&mut self) -> Result<Option<&'txn [u8]>> {
         loop {
+            self.bucket.view().check_deadline()?;
             let entry = match &mut self.cursor {
                 Some(cursor) => cursor.next()?,
                 None => {

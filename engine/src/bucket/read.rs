@@ -47,7 +47,7 @@ impl<'txn> Bucket<'txn> {
 
     /// The bucket of the top-level buckets, for whoever holds a pin.
     pub(crate) fn of_pin(store: &'txn Store, pin: &'txn Pin) -> Bucket<'txn> {
-        Bucket::of_root(View { store, now_ms: &pin.now_ms }, pin.buckets())
+        Bucket::of_root(pin.view(store), pin.buckets())
     }
 
     /// The top-level bucket of this name, for whoever holds a pin.
@@ -74,7 +74,8 @@ impl<'txn> Bucket<'txn> {
     /// The value of `key`, borrowed from the transaction; `None` when it is missing or expired.
     ///
     /// # Errors
-    /// `IsABucket` when the key holds a bucket; `Corrupt` when a page on the way is damaged.
+    /// `IsABucket` when the key holds a bucket; `Corrupt` when a page on the way is damaged;
+    /// `ReaderExpired` after the deadline of a transaction that has one.
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<&'txn [u8]>> {
         self.value_under(key.as_ref())
@@ -82,6 +83,7 @@ impl<'txn> Bucket<'txn> {
 
     /// One function down to the entry, which so stays in registers.
     fn value_under(&self, key: &[u8]) -> Result<Option<&'txn [u8]>> {
+        self.view.check_deadline()?;
         let pages = self.view.pages();
         let found = match self.opened {
             Some(root) => tree::get_from(pages, root, key)?,
@@ -98,6 +100,7 @@ impl<'txn> Bucket<'txn> {
     /// # Errors
     /// As [`get`](Bucket::get).
     pub fn get_value(&self, key: impl AsRef<[u8]>) -> Result<Option<Value<'txn>>> {
+        self.view.check_deadline()?;
         let Some(entry) = tree::get(self.view.pages(), self.root, key.as_ref())? else {
             return Ok(None);
         };
@@ -111,6 +114,7 @@ impl<'txn> Bucket<'txn> {
     /// # Errors
     /// As [`get`](Bucket::get).
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<&'txn [u8]>>> {
+        self.view.check_deadline()?;
         let mut entries = Vec::new();
         tree::get_many(self.view.pages(), self.root, keys, &mut entries)?;
         entries
@@ -124,6 +128,7 @@ impl<'txn> Bucket<'txn> {
     /// # Errors
     /// As [`get`](Bucket::get).
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.view.check_deadline()?;
         Ok(tree::get(self.view.pages(), self.root, key.as_ref())?.is_some_and(|entry| {
             !matches!(entry.payload, Payload::Bucket(_)) && self.view.is_visible(entry.expires_at)
         }))
@@ -152,7 +157,7 @@ impl<'txn> Bucket<'txn> {
     ///
     /// # Errors
     /// `BucketNotFound` when the key is missing or the bucket expired, `NotABucket` when it holds
-    /// a value.
+    /// a value; `Corrupt` and `ReaderExpired` as [`get`](Bucket::get).
     #[inline(always)]
     pub fn bucket(&self, name: impl AsRef<[u8]>) -> Result<Bucket<'txn>> {
         let record = record_of(self.view, self.root, name.as_ref());
@@ -214,6 +219,7 @@ impl<'txn> Bucket<'txn> {
 
 /// The record of the bucket `name` in the bucket with this root, and its expiry.
 fn record_of<'txn>(view: View<'txn>, root: Root<'txn>, name: &[u8]) -> Result<(&'txn [u8], u64)> {
+    view.check_deadline()?;
     match tree::get(view.pages(), root, name)? {
         Some(Entry { expires_at, .. }) if !view.is_visible(expires_at) => Err(not_found(name)),
         Some(Entry { payload: Payload::Bucket(record), expires_at, .. }) => {

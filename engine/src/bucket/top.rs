@@ -16,7 +16,8 @@ impl ReadTxn<'_> {
     /// A top-level bucket.
     ///
     /// # Errors
-    /// `BucketNotFound` when it is missing; `Corrupt` when a page on the way is damaged.
+    /// `BucketNotFound` when it is missing; `Corrupt` when a page on the way is damaged;
+    /// `ReaderExpired` after the transaction's deadline, if it has one.
     #[inline(always)]
     pub fn bucket(&self, name: impl AsRef<[u8]>) -> Result<Bucket<'_>> {
         Bucket::top(self.view(), &self.pin, name.as_ref())
@@ -25,6 +26,7 @@ impl ReadTxn<'_> {
     /// The names of the top-level buckets, in order.
     ///
     /// # Errors
+    /// `ReaderExpired` after the transaction's deadline, if it has one; so each name too, and
     /// `Corrupt` when a page on the way is damaged.
     pub fn buckets(&self) -> Result<BucketNames<'_>> {
         self.root().buckets()

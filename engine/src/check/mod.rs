@@ -83,7 +83,7 @@ pub(crate) fn check(
     check.walk(&file.newest.buckets.encode(), Walk::File);
     check.walk(&file.newest.system.encode(), Walk::Dropped);
     check.compare_space(&mut file);
-    let pin = Pin::new(store)?;
+    let pin = Pin::labelled(store, "check")?;
     if pin.root.epoch != file.newest.epoch {
         // Counted anew: what is reported is what readers see.
         (check.report.buckets, check.report.entries) = (0, 0);

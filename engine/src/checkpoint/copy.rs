@@ -9,13 +9,15 @@
 //!
 //! Never changes an arena page. Invariants:
 //! 1. Only pages taken from the space map for this checkpoint are written.
+//! 2. A copy is born in the epoch of the root that is written: who reads an older one reads the
+//!    original, and does not keep the copy when that is replaced.
 
 use std::sync::atomic::Ordering;
 
 use crate::error::Result;
 use crate::ids::{Epoch, PageId, PageRef};
 use crate::limits::{ARENA_UNITS, BUCKET_DEPTH_MAX, TREE_HEIGHT_MAX};
-use crate::page::header::Header;
+use crate::page::header::{Header, set_born};
 use crate::page::{BucketRecord, Reference, Target, overflow, overlay, references};
 use crate::pager::{Extent, SpaceMap};
 use crate::tree::Pages;
@@ -74,6 +76,7 @@ struct Frame {
 pub(super) struct Copier<'a> {
     store: &'a Store,
     space: &'a mut SpaceMap,
+    born: Epoch,
     moved: Moved,
     /// Everything taken from the space map, to be put back if the checkpoint is given up.
     taken: Vec<Extent>,
@@ -87,10 +90,12 @@ pub(super) struct Copier<'a> {
 }
 
 impl<'a> Copier<'a> {
-    pub(super) fn new(store: &'a Store, space: &'a mut SpaceMap) -> Copier<'a> {
+    /// For a root of this epoch.
+    pub(super) fn new(store: &'a Store, space: &'a mut SpaceMap, born: Epoch) -> Copier<'a> {
         Copier {
             store,
             space,
+            born,
             moved: Moved::default(),
             taken: Vec::new(),
             room: Extent { start: 0, count: 0 },
@@ -182,18 +187,28 @@ impl<'a> Copier<'a> {
             let place = self.moved.get(reference.page.id).expect("invariant: children come first");
             reference.patch(copy, place);
         }
+        set_born(copy, self.born);
         let crc = crc32fast::hash(copy);
         self.moved.insert(original, PageRef { id: PageId(page), crc });
         Ok(())
     }
 
-    /// Copies the run of a large value, straight from memory.
+    /// Copies the run of a large value: after the first bytes, with the header, straight from
+    /// memory.
     fn copy_run(&mut self, run: PageRef, len: u32) -> Result<()> {
         let count = overflow::run_pages(len, self.store.memory.page_bytes());
         let extent = self.take_extent(count, true)?;
+        let page_bytes = self.store.memory.page_bytes();
         let bytes = self.store.memory.bytes(run.id, count);
-        self.write(extent.start, bytes)?;
-        let place = PageRef { id: PageId(extent.start), crc: crc32fast::hash(bytes) };
+        let (head, rest) = bytes.split_at(bytes.len().min(WRITE_BYTES));
+        let mut head = head.to_vec();
+        set_born(&mut head, self.born);
+        self.write(extent.start, &head)?;
+        self.write(extent.start + (head.len() / page_bytes) as u32, rest)?;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&head);
+        crc.update(rest);
+        let place = PageRef { id: PageId(extent.start), crc: crc.finalize() };
         let units = count * ARENA_UNITS;
         let original = Original { id: run.id, units, born: Header::read(bytes).born };
         self.moved.insert(original, place);

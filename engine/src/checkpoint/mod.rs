@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Epoch;
 use crate::mutation::{self, Mutation};
 use crate::pager::{Extent, Meta, Retired};
-use crate::txn::{Claim, FileState, Root, Spilled, Store, WriteTxn, WriterGuard};
+use crate::txn::{FileState, Pin, Root, Spilled, Store, WriteTxn, WriterGuard};
 use crate::wal::{Kept, Position};
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ const ARENA_BYTES_KEPT: usize = 32 << 20;
 struct Seal {
     root: Root,
     position: Position,
-    claim: Claim,
+    pin: Pin,
     freed: Vec<Retired>,
     /// Pages that transactions spilled, which the root may reach, and those that no root reaches.
     spilled: Vec<Spilled>,
@@ -146,7 +146,7 @@ fn run_once(store: &Arc<Store>, closing: bool, also: Also) -> Result<bool> {
     } else {
         write(store, &mut file, &seal, closing).map(|()| true)
     };
-    store.readers.release(&seal.claim);
+    seal.pin.release(store);
     let wrote = wrote.inspect_err(|error| note_failure(store, error))?;
     store.trim_arena(seal.arena_bytes_kept);
     store.gauges.checkpointed_bytes.store(seal.appended_bytes, Ordering::Relaxed);
@@ -172,23 +172,24 @@ fn note_failure(store: &Store, error: &Error) {
 
 fn seal(store: &Arc<Store>) -> Result<Seal> {
     let mut writer = WriterGuard::take(store);
-    let (root, position, claim) = {
+    let (root, position, pin) = {
         // Publishing needs the queue, so the root that is pinned is the one that it names.
         let queue = store.queue.lock();
-        let (claim, _) = store.readers.pin(&store.published)?;
-        (queue.published, queue.position, claim)
+        let pin = Pin::labelled(store, "checkpoint")?;
+        (queue.published, queue.position, pin)
     };
-    assert_eq!(claim.epoch(), root.epoch, "the published root is pinned");
-    let (freed, later): (Vec<Retired>, Vec<Retired>) =
-        std::mem::take(&mut writer.freed).into_iter().partition(|page| page.freed <= root.epoch);
-    writer.freed = later;
+    assert_eq!(pin.root.epoch, root.epoch, "the published root is pinned");
+    let freed = store.writer.with_waiting(|waiting| {
+        let is_of_root = |page: &&Retired| page.freed <= root.epoch;
+        waiting.pages.iter().filter(is_of_root).copied().collect()
+    });
     let (spilled, given_up) = writer.lent.hand_over(root.epoch);
     let appended_bytes = store.gauges.appended_bytes.load(Ordering::Relaxed);
     let used = writer.arena.used() as usize * store.memory.unit_bytes();
     let is_busy = store.log_bytes() >= store.options.checkpoint_log_bytes / 2
         || used as u64 >= store.options.checkpoint_memory_bytes / 2;
     let arena_bytes_kept = if is_busy { used.max(ARENA_BYTES_KEPT) } else { ARENA_BYTES_KEPT };
-    Ok(Seal { root, position, claim, freed, spilled, given_up, appended_bytes, arena_bytes_kept })
+    Ok(Seal { root, position, pin, freed, spilled, given_up, appended_bytes, arena_bytes_kept })
 }
 
 fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -> Result<()> {
@@ -200,13 +201,17 @@ fn write(store: &Arc<Store>, file: &mut FileState, seal: &Seal, closing: bool) -
     let readers = store.readers.epochs();
     let lent: Vec<Extent> = seal.spilled.iter().map(|spilled| spilled.extent).collect();
     if let Err(error) = file.space.begin(&store.memory, &lent, &seal.freed, &readers) {
-        // What was spilled and freed is for the next checkpoint.
-        let mut writer = WriterGuard::take(store);
-        writer.freed.extend_from_slice(&seal.freed);
-        writer.lent.restore(&seal.spilled);
+        // What was spilled is for the next checkpoint, as what was freed, which waits still.
+        WriterGuard::take(store).lent.restore(&seal.spilled);
         return Err(error);
     }
-    let mut copier = Copier::new(store, &mut file.space);
+    let pinned = file.space.pinned(&readers);
+    store.writer.with_waiting(|waiting| {
+        waiting.pages.retain(|page| page.freed > seal.root.epoch);
+        waiting.pages.shrink_to_fit();
+        waiting.freed_pages = pinned;
+    });
+    let mut copier = Copier::new(store, &mut file.space, seal.root.epoch);
     let copied = copier.copy_root(&seal.root);
     let (buckets, system) = match copied {
         Ok(records) => records,

@@ -40,7 +40,7 @@ pub(super) fn relocate(store: &Arc<Store>, moved: Moved, sealed: Epoch) -> Resul
         return Ok(());
     }
     let mut txn = WriteTxn::begin_unlogged(store)?;
-    let kept = release_dropped(&mut txn, &moved, sealed);
+    let kept = release_dropped(&txn, &moved, sealed);
     let (buckets, system) = (txn.levels[0].tree.root, txn.system.tree.root);
     let mut bases = BTreeSet::new();
     let buckets = relocate_tree(&mut txn, &moved, &mut bases, buckets)?;
@@ -49,7 +49,7 @@ pub(super) fn relocate(store: &Arc<Store>, moved: Moved, sealed: Epoch) -> Resul
     txn.system.tree.root = system;
     for Original { id, units, born } in kept {
         match moved.get(id).filter(|_| bases.contains(&id)) {
-            Some(place) => txn.pages.retire_copy(place.id, born),
+            Some(place) => txn.pages.retire_copy(place.id),
             None => txn.pages.retire_moved(id, units, born)?,
         }
     }
@@ -58,18 +58,22 @@ pub(super) fn relocate(store: &Arc<Store>, moved: Moved, sealed: Epoch) -> Resul
 
 /// Copies whose originals were dropped while the checkpoint ran are already free again for the
 /// next one. Returns the originals that are still in use.
-fn release_dropped(txn: &mut WriteTxn, moved: &Moved, sealed: Epoch) -> Vec<Original> {
-    let writer = &mut *txn.pages.writer;
-    let mut dropped = Vec::new();
-    for retired in writer.arena.waiting().iter().filter(|retired| retired.freed > sealed) {
-        if let Some(place) = moved.get(retired.id) {
-            dropped.push(retired.id);
-            if !mutation::is(Mutation::DroppedCopyLost) {
-                let count = retired.count.div_ceil(ARENA_UNITS);
-                writer.freed.push(Retired { id: place.id, count, ..*retired });
+fn release_dropped(txn: &WriteTxn, moved: &Moved, sealed: Epoch) -> Vec<Original> {
+    let mut dropped = txn.store().writer.with_waiting(|waiting| {
+        let mut dropped = Vec::new();
+        for retired in waiting.units.iter().filter(|retired| retired.freed > sealed) {
+            if let Some(place) = moved.get(retired.id) {
+                dropped.push(retired.id);
+                if !mutation::is(Mutation::DroppedCopyLost) {
+                    let count = retired.count.div_ceil(ARENA_UNITS);
+                    // No root that readers see has ever reached it.
+                    let born = retired.freed;
+                    waiting.pages.push(Retired { id: place.id, count, born, ..*retired });
+                }
             }
         }
-    }
+        dropped
+    });
     dropped.sort_unstable();
     let kept = moved.originals.iter().filter(|it| dropped.binary_search(&it.id).is_err());
     kept.copied().collect()

@@ -180,7 +180,7 @@ impl Pass {
 
     /// Reads what the step will look at, so that no writer waits for the device.
     fn touch(&self, store: &Store, from: &[u8]) -> Result<()> {
-        let pin = Pin::new(store)?;
+        let pin = Pin::labelled(store, "compaction")?;
         let root = root_of(store, &pin, self.names());
         let touched = root.and_then(|root| tree::touch(&store.memory, root, from, &self.wish));
         pin.release(store);

@@ -21,7 +21,7 @@ pub(super) fn move_run(
     run: &LongRun,
     wish: &Wish,
 ) -> Result<u64> {
-    let pin = Pin::new(store)?;
+    let pin = Pin::labelled(store, "compaction")?;
     let moved = copy_and_refer(store, &pin, bucket, run, wish);
     pin.release(store);
     moved

@@ -13,7 +13,7 @@ use crate::compact::{self, CompactProgress, CompactReport};
 use crate::error::Result;
 use crate::ids::TxnId;
 use crate::io::{Host, RealHost};
-use crate::options::Options;
+use crate::options::{Options, ReadOptions};
 use crate::recovery;
 use crate::snapshot::Snapshot;
 use crate::ttl::{SweepProgress, SweepReport};
@@ -21,7 +21,7 @@ use crate::txn::{Durability, ReadTxn, Store, WriteTxn};
 use std::sync::Arc;
 
 use keeper::Keeper;
-pub use stats::Stats;
+pub use stats::{ReaderStats, Stats};
 
 /// An open database. Cheap to clone; clones share it, and it is closed when the last one and the
 /// last write transaction are gone.
@@ -107,6 +107,32 @@ impl Db {
         ReadTxn::begin(self.store())
     }
 
+    /// As [`begin_read`](Db::begin_read), with a label that tells who reads, or a deadline for it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use bristlecone::ReadOptions;
+    /// # fn main() -> bristlecone::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a temporary directory");
+    /// # let db = bristlecone::Db::open(dir.path().join("state"))?;
+    /// let options = ReadOptions::new().label("export").deadline(Duration::from_secs(60));
+    /// let txn = db.begin_read_with(options)?;
+    /// assert_eq!(db.readers()[0].label.as_deref(), Some("export"));
+    /// // Whoever reads on after a minute is told.
+    /// for name in txn.buckets()? {
+    ///     println!("{}", name?.escape_ascii());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`begin_read`](Db::begin_read); `TooLarge` for a label of more than 256 bytes,
+    /// `InvalidArgument` for a deadline of zero.
+    pub fn begin_read_with(&self, options: ReadOptions) -> Result<ReadTxn<'_>> {
+        ReadTxn::begin_with(self.store(), &options)
+    }
+
     /// Waits until no other write transaction is open, and begins one. A thread that holds a write
     /// transaction and begins another waits for itself, for ever.
     ///
@@ -125,7 +151,15 @@ impl Db {
     /// # Errors
     /// As [`begin_read`](Db::begin_read).
     pub fn snapshot(&self) -> Result<Snapshot> {
-        Snapshot::new(Arc::clone(self.store()))
+        self.snapshot_with(ReadOptions::new())
+    }
+
+    /// As [`snapshot`](Db::snapshot), with a label that tells whose it is, or a deadline for it.
+    ///
+    /// # Errors
+    /// As [`begin_read_with`](Db::begin_read_with).
+    pub fn snapshot_with(&self, options: ReadOptions) -> Result<Snapshot> {
+        Snapshot::new(Arc::clone(self.store()), &options)
     }
 
     /// What is committed after transaction `after`, from the log: each commit whole, once, in
@@ -230,6 +264,17 @@ impl Db {
     #[must_use]
     pub fn stats(&self) -> Stats {
         stats::collect(self.store())
+    }
+
+    /// The read transactions and snapshots that are open, the oldest first, each with its age and
+    /// with what it keeps. One that begins or ends at this moment may be missing.
+    ///
+    /// May be called at any time, by a thread with a write transaction too: no reader, writer or
+    /// checkpoint is waited for. It looks once at each page that waits to be used again, some
+    /// milliseconds for a million of them, and a commit may wait for that.
+    #[must_use]
+    pub fn readers(&self) -> Vec<ReaderStats> {
+        stats::readers(self.store())
     }
 
     /// Closes the database and reports what dropping it would not: makes buffered commits durable,

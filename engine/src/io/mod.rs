@@ -63,8 +63,15 @@ pub trait Host: fmt::Debug + Send + Sync {
     fn lock(&self, path: &Path) -> Result<Option<Box<dyn Lock>>>;
     /// Wall clock, in milliseconds since 1970. May jump either way.
     fn now_ms(&self) -> u64;
-    /// A clock that only counts, in milliseconds since some moment of this process.
-    fn monotonic_ms(&self) -> u64;
+    /// A clock that only counts, in nanoseconds since some moment before this process began.
+    fn monotonic_ns(&self) -> u64;
+    /// The same clock at its last tick, some milliseconds ago at most: never ahead of
+    /// [`Host::monotonic_ns`], and read in a few nanoseconds.
+    fn monotonic_tick_ns(&self) -> u64;
+    /// The same clock in milliseconds.
+    fn monotonic_ms(&self) -> u64 {
+        self.monotonic_ns() / 1_000_000
+    }
     /// A random number.
     fn random(&self) -> u64;
     /// Memory for pages, zeroed, of at most `bytes`. Less may be reserved where the host is small;

@@ -9,11 +9,12 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::{File, Host, Lock, OpenMode, Region};
 
@@ -92,10 +93,13 @@ impl Host for RealHost {
             .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    fn monotonic_ms(&self) -> u64 {
-        static START: OnceLock<Instant> = OnceLock::new();
-        let passed = START.get_or_init(Instant::now).elapsed();
-        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
+    fn monotonic_ns(&self) -> u64 {
+        nanoseconds(clock_gettime(ClockId::Monotonic))
+    }
+
+    #[inline]
+    fn monotonic_tick_ns(&self) -> u64 {
+        nanoseconds(clock_gettime(ClockId::MonotonicCoarse))
     }
 
     fn random(&self) -> u64 {
@@ -111,6 +115,11 @@ impl Host for RealHost {
     fn may_spawn(&self) -> bool {
         true
     }
+}
+
+/// A time of a clock that only counts: it is never negative, and 64 bits last for centuries.
+fn nanoseconds(time: Timespec) -> u64 {
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 fn options(mode: OpenMode) -> fs::OpenOptions {

@@ -9,32 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{Epoch, PageId};
+use crate::ids::Epoch;
 use crate::limits::ARENA_UNITS;
-use crate::mutation::{self, Mutation};
 
-/// Pages that a tree no longer reaches from epoch `freed` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Retired {
-    /// The first page.
-    pub(crate) id: PageId,
-    /// How many adjoining pages of the file, or units of the arena.
-    pub(crate) count: u32,
-    /// The epoch that made them.
-    pub(crate) born: Epoch,
-    /// The first epoch without them.
-    pub(crate) freed: Epoch,
-}
+use super::waiting::Retired;
 
-impl Retired {
-    /// True when one of the readers' epochs can reach the pages.
-    pub(crate) fn is_pinned(&self, readers: &[Epoch]) -> bool {
-        let reaches = |&reader: &Epoch| self.born <= reader && reader < self.freed;
-        readers.iter().any(reaches) && !mutation::is(Mutation::PageReusedUnderReader)
-    }
-}
-
-/// Free and waiting memory of the arena.
+/// Free memory of the arena, and what a transaction retires of it.
 #[derive(Debug)]
 pub(crate) struct Arena {
     /// Single free units, the one freed last on top: it is the most likely to be in cache.
@@ -50,7 +30,10 @@ pub(crate) struct Arena {
     used: u32,
     /// Of those, ones that overlays have.
     overlays: u32,
-    waiting: Vec<Retired>,
+    /// Retired since the writer's seat was taken: what was retired before stays at the seat.
+    retired: Vec<Retired>,
+    /// How many wait, here and there.
+    waiting: usize,
     /// So many waiting pages are worth a look at who still needs them: twice what the last look
     /// left, so that pages which cannot go yet are not looked at for each commit.
     worth_a_look: usize,
@@ -70,7 +53,8 @@ impl Arena {
             units_max,
             used: 0,
             overlays: 0,
-            waiting: Vec::new(),
+            retired: Vec::new(),
+            waiting: 0,
             worth_a_look: WAITING_MIN,
         }
     }
@@ -122,20 +106,26 @@ impl Arena {
         self.fresh
     }
 
-    /// What waits for readers or for publication.
-    pub(crate) fn waiting(&self) -> &[Retired] {
-        &self.waiting
-    }
-
     /// Takes note of pages that no tree reaches from their `freed` epoch on.
     pub(crate) fn retire(&mut self, retired: Retired) {
         debug_assert!(retired.id.is_arena());
-        self.waiting.push(retired);
+        self.retired.push(retired);
+        self.waiting += 1;
+    }
+
+    /// Leaves what was retired with what was retired before.
+    pub(crate) fn leave_retired(&mut self, waiting: &mut Vec<Retired>) {
+        waiting.append(&mut self.retired);
     }
 
     /// Frees what no present or future reader can reach.
-    pub(crate) fn reclaim(&mut self, published: Epoch, readers: &[Epoch]) {
-        let mut waiting = std::mem::take(&mut self.waiting);
+    pub(crate) fn reclaim(
+        &mut self,
+        waiting: &mut Vec<Retired>,
+        published: Epoch,
+        readers: &[Epoch],
+    ) {
+        self.leave_retired(waiting);
         waiting.retain(|retired| {
             let keep = retired.freed > published || retired.is_pinned(readers);
             if !keep {
@@ -143,13 +133,13 @@ impl Arena {
             }
             keep
         });
-        self.waiting = waiting;
-        self.worth_a_look = (2 * self.waiting.len()).max(WAITING_MIN);
+        self.waiting = waiting.len();
+        self.worth_a_look = (2 * self.waiting).max(WAITING_MIN);
     }
 
     /// True when so much waits that [`Arena::reclaim`] is worth its cost.
     pub(crate) fn wants_reclaim(&self) -> bool {
-        self.waiting.len() >= self.worth_a_look
+        self.waiting >= self.worth_a_look
     }
 
     /// Joins adjoining free units and gives the tail beyond `keep` units back: the caller releases
@@ -224,6 +214,7 @@ impl Arena {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::PageId;
 
     fn retired(index: u32, born: u64, freed: u64) -> Retired {
         Retired { id: PageId::arena(index), count: 1, born: Epoch(born), freed: Epoch(freed) }
@@ -238,14 +229,15 @@ mod tests {
         arena.retire(retired(0, 3, 5));
         arena.retire(retired(1, 6, 8));
         arena.retire(retired(2, 1, 9));
-        arena.reclaim(Epoch(4), &[]);
+        let mut waiting = Vec::new();
+        arena.reclaim(&mut waiting, Epoch(4), &[]);
         assert_eq!(arena.used(), 3, "no epoch without them is published");
         // The reader at 5 entered after page 0 was freed and before page 1 was born.
-        arena.reclaim(Epoch(8), &[Epoch(5)]);
-        assert_eq!(arena.waiting(), [retired(2, 1, 9)]);
-        arena.reclaim(Epoch(9), &[Epoch(5)]);
+        arena.reclaim(&mut waiting, Epoch(8), &[Epoch(5)]);
+        assert_eq!(waiting, [retired(2, 1, 9)]);
+        arena.reclaim(&mut waiting, Epoch(9), &[Epoch(5)]);
         assert_eq!(arena.used(), 1, "the reader at 5 reaches page 2");
-        arena.reclaim(Epoch(9), &[]);
+        arena.reclaim(&mut waiting, Epoch(9), &[]);
         assert_eq!(arena.used(), 0);
     }
 

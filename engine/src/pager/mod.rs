@@ -16,9 +16,11 @@ mod space;
 mod space_group;
 mod space_pages;
 mod verified;
+mod waiting;
 
-pub(crate) use arena::{Arena, Retired};
+pub(crate) use arena::Arena;
 pub(crate) use create::create_data_file;
 pub(crate) use memory::{PageMemory, validate_in_file};
 pub(crate) use meta::{META_BYTES, Meta, read_metas, read_surviving_metas};
 pub(crate) use space::{Extent, Growth, SpaceMap};
+pub(crate) use waiting::{Retired, Waiting};

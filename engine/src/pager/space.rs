@@ -28,7 +28,6 @@ use crate::mutation::{self, Mutation};
 
 pub(crate) use growth::Growth;
 
-use super::arena::Retired;
 use super::memory::PageMemory;
 use super::meta::Meta;
 pub(crate) use super::space_group::Extent;
@@ -37,6 +36,7 @@ use super::space_pages::{
     COPIES, DirectoryRef, Geometry, GroupEntry, encode_bitmap, encode_directory, read_entries,
     read_older_bitmap, read_sound_bitmap,
 };
+use super::waiting::{Retired, pinned};
 
 /// The file's free space.
 #[derive(Debug)]
@@ -269,6 +269,11 @@ impl SpaceMap {
             }
             pinned
         });
+    }
+
+    /// How many held pages each of the readers' epochs, which ascend, can reach.
+    pub(crate) fn pinned(&self, readers: &[Epoch]) -> Vec<(Epoch, u64)> {
+        readers.iter().copied().zip(pinned(&self.held, readers)).collect()
     }
 
     /// Takes up to `want` adjoining free pages, of the longest run there is below the ceiling, or
@@ -779,6 +784,28 @@ mod tests {
         assert_eq!(rig.map.free_pages(), 10);
         rig.begin(&[], &[]);
         assert_eq!(rig.take(10, true), Some(Extent { start: 8, count: 10 }));
+    }
+
+    #[test]
+    fn growth_is_by_steps_and_to_an_end_that_are_asked_for() {
+        let mut rig = Rig::new();
+        rig.map.grow(&rig.memory, 392).unwrap();
+        rig.begin(&[], &[]);
+        let grow = |rig: &mut Rig, step_max, pages_max, count| {
+            rig.map.set_growth(Growth { step_max, pages_max });
+            let before = rig.map.file_pages();
+            rig.map.make_room(&rig.memory, count, u32::MAX).unwrap();
+            rig.map.file_pages() - before
+        };
+        assert_eq!(grow(&mut rig, 2048, u32::MAX, 1), 1 + 400 / 8);
+        assert_eq!(grow(&mut rig, 20, u32::MAX, 1), 1 + 20);
+        // What is needed comes all the same.
+        assert_eq!(grow(&mut rig, 20, u32::MAX, 100), 100 + 20);
+        let pages = rig.map.file_pages();
+        assert_eq!(grow(&mut rig, 20, pages + 10, 1), 10);
+        assert_eq!(grow(&mut rig, 20, pages + 10, 3), 3, "what was committed");
+        let refused = rig.map.lend(&rig.memory, 1000, true).unwrap_err();
+        assert!(refused.is_full() && rig.map.file_pages() == pages + 13, "{refused}");
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! 2. Roots are published in the order in which their records were appended.
 //! 3. A transaction that does not commit leaves no trace: not in the tree, the log or the arena.
 
+mod clock;
 mod commit;
 mod compacting;
+mod deadline;
 mod dropped;
 mod due;
 mod lent;
@@ -20,6 +22,7 @@ mod read;
 mod readers;
 mod root;
 mod seat;
+mod signals;
 mod sorted;
 mod spill;
 mod store;
@@ -27,6 +30,7 @@ mod sweep;
 mod values;
 mod write;
 
+pub(crate) use clock::Clock;
 pub use commit::Commit;
 pub(crate) use lent::{Lent, Spilled};
 pub(crate) use level::Stack;
@@ -34,9 +38,10 @@ pub(crate) use marks::Marks;
 pub(crate) use operation::{Operation, RecordReader};
 pub use read::ReadTxn;
 pub(crate) use read::{Pin, View};
-pub(crate) use readers::{Claim, Readers};
+pub(crate) use readers::{OpenReader, Readers};
 pub(crate) use root::{Published, Root};
 pub(crate) use seat::{Lists, Writer, WriterSeat};
-pub(crate) use store::{Clock, CommitQueue, FileState, Gauges, Signals, Store, WriterGuard};
+pub(crate) use signals::Signals;
+pub(crate) use store::{CommitQueue, FileState, Gauges, Store, WriterGuard};
 pub(crate) use sweep::Swept;
 pub use write::{Durability, WriteTxn};

@@ -11,11 +11,12 @@ use crate::ids::{Epoch, PageId, PageRef};
 use crate::limits::ARENA_UNITS;
 use crate::mutation::{self, Mutation};
 use crate::page::header::{Header, set_born};
-use crate::page::{LeafMut, copy_live, overlay};
+use crate::page::{LeafMut, PAGE_HEADER_BYTES, PageKind, copy_live, overlay};
 use crate::pager::{PageMemory, Retired};
 use crate::tree::{Pages, PagesMut};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::lent::Spill;
 use super::seat::{Lists, Writer};
@@ -127,9 +128,10 @@ impl TxnPages {
         }
     }
 
-    /// Retires the copy in the file of a page that an overlay was laid over meanwhile.
-    pub(crate) fn retire_copy(&mut self, copy: PageId, born: Epoch) {
-        self.retire_earlier(copy, 1, born);
+    /// Retires the copy in the file of a page that an overlay was laid over meanwhile: no root that
+    /// readers see has ever reached it.
+    pub(crate) fn retire_copy(&mut self, copy: PageId) {
+        self.retire_earlier(copy, 1, self.epoch);
     }
 
     /// Retires an overlay, of which the base stays.
@@ -142,6 +144,27 @@ impl TxnPages {
 
     fn born(&self, id: PageId) -> Epoch {
         Header::read(self.memory().bytes(id, 1)).born
+    }
+
+    /// The birth of a run in the file that was not verified: zero, which pins the longest. But a
+    /// reader that is older than the newest checkpoint would so keep each run that is replaced,
+    /// those included that it cannot see. Beside one the header is read, and believed: where it is
+    /// damaged the run is, and whoever reads that is told so by its checksum.
+    #[cold]
+    fn born_unverified(&self, id: PageId, pages: u32) -> Epoch {
+        let store = self.writer.store();
+        let newest = Epoch(store.gauges.checkpoint_epoch.load(Ordering::Relaxed));
+        if !store.readers.has_before(newest) {
+            return Epoch(0);
+        }
+        let mut bytes = [0; PAGE_HEADER_BYTES];
+        let offset = u64::from(id.index()) * self.page_bytes() as u64;
+        let header = match store.memory.file().read_at(&mut bytes, offset) {
+            Ok(()) => Header::read(&bytes),
+            Err(_) => return Epoch(0),
+        };
+        let is_run = header.kind == PageKind::Overflow as u8 && header.pages == pages;
+        if is_run && header.born <= newest { header.born } else { Epoch(0) }
     }
 }
 
@@ -272,10 +295,12 @@ impl PagesMut for TxnPages {
             }
             return Ok(());
         }
-        // What was never read may hold anything: zero is the birth that pins the longest.
         let born = match page.id.is_arena() || self.memory().is_verified(page.id) {
             true => self.born(page.id),
-            false => self.spilled_at(page.id).unwrap_or(Epoch(0)),
+            false => {
+                let spilled_at = self.spilled_at(page.id);
+                spilled_at.unwrap_or_else(|| self.born_unverified(page.id, count))
+            }
         };
         let count = if page.id.is_arena() { count * ARENA_UNITS } else { count };
         self.retire_earlier(page.id, count, born);

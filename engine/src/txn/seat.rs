@@ -8,7 +8,7 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ids::Epoch;
-use crate::pager::{Arena, Retired};
+use crate::pager::{Arena, Retired, Waiting};
 use crate::sync::{Condvar, Mutex};
 use crate::wal::{Room, Sequence};
 
@@ -52,7 +52,8 @@ pub(crate) struct Writer {
     /// The root that the next transaction starts from: appended, perhaps not yet durable.
     pub(crate) tip: Root,
     pub(crate) arena: Arena,
-    /// File pages that transactions dropped since the last checkpoint began.
+    /// File pages that were dropped since the seat was taken. Like those of the arena they stay at
+    /// the seat when it is left.
     pub(crate) freed: Vec<Retired>,
     /// File pages that transactions wrote to since then, or may.
     pub(crate) lent: Lent,
@@ -87,6 +88,8 @@ pub(crate) struct WriterSeat {
 struct Seat {
     /// `None` while somebody sits there.
     writer: Option<Box<Writer>>,
+    /// Here and not with the writer, so that it can be looked at while somebody sits there.
+    waiting: Waiting,
     /// Threads that sleep until it is free. Waking nobody is a system call too.
     sleepers: usize,
 }
@@ -95,7 +98,11 @@ impl WriterSeat {
     /// A free seat.
     pub(crate) fn new(writer: Writer) -> WriterSeat {
         WriterSeat {
-            seat: Mutex::new(Seat { writer: Some(Box::new(writer)), sleepers: 0 }),
+            seat: Mutex::new(Seat {
+                writer: Some(Box::new(writer)),
+                waiting: Waiting::default(),
+                sleepers: 0,
+            }),
             free: Condvar::new(),
             is_taken: AtomicBool::new(false),
         }
@@ -121,9 +128,19 @@ impl WriterSeat {
         }
     }
 
+    /// Does something with the pages that wait, whoever sits there: those that the transaction
+    /// under way has retired are not among them. Takes no lock while it does.
+    pub(crate) fn with_waiting<T>(&self, work: impl FnOnce(&mut Waiting) -> T) -> T {
+        work(&mut self.seat.lock().waiting)
+    }
+
     /// Gives the seat back.
-    pub(super) fn leave(&self, writer: Option<Box<Writer>>) {
+    pub(super) fn leave(&self, mut writer: Option<Box<Writer>>) {
         let mut seat = self.seat.lock();
+        if let Some(writer) = &mut writer {
+            writer.arena.leave_retired(&mut seat.waiting.units);
+            seat.waiting.pages.append(&mut writer.freed);
+        }
         seat.writer = writer;
         self.is_taken.store(false, Ordering::Relaxed);
         let sleepers = seat.sleepers;

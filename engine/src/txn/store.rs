@@ -26,10 +26,12 @@ use crate::tree;
 use crate::wal::{Position, Sequence, Wal};
 use std::sync::Arc;
 
+use super::clock::Clock;
 use super::marks::Marks;
 use super::readers::Readers;
 use super::root::{DUE, Published, Root};
 use super::seat::{Writer, WriterSeat};
+use super::signals::Signals;
 
 /// An arena of less gets no memory ahead.
 const ARENA_BYTES_SMALL: usize = 4 << 20;
@@ -166,54 +168,6 @@ struct Wanted {
     to: u32,
 }
 
-/// Requests to the engine's threads, and what writers wait for. Not part of any model check: the
-/// waits have timeouts.
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    pub(crate) state: parking_lot::Mutex<SignalState>,
-    /// A commit waits for a flush that nobody leads: one is due when the delay is over. Changed
-    /// with the state locked.
-    pub(crate) wants_flush: AtomicBool,
-    /// The thread that flushes waits here.
-    pub(crate) flush: parking_lot::Condvar,
-    /// The thread that prepares what others will need waits here.
-    pub(crate) prepare: parking_lot::Condvar,
-    /// The thread that writes checkpoints waits here.
-    pub(crate) checkpoint: parking_lot::Condvar,
-    /// Writers wait here for a checkpoint to end.
-    pub(crate) checkpointed: parking_lot::Condvar,
-    /// The thread that removes what has expired waits here.
-    pub(crate) sweep: parking_lot::Condvar,
-    /// Who reads changes waits here for the next commit, and how many do.
-    pub(crate) published: parking_lot::Condvar,
-    pub(crate) followers: AtomicU32,
-}
-
-impl Signals {
-    /// Wakes those who wait for the next commit.
-    fn wake_followers(&self) {
-        // Who waits has counted itself before it looked for commits, and looks with the state
-        // locked: either it sees this one, or it is seen here.
-        if self.followers.load(Ordering::SeqCst) > 0 {
-            let _locked = self.state.lock();
-            self.published.notify_all();
-        }
-    }
-
-    /// Has a thread of the engine flush, within the delay, what was appended before this call.
-    #[inline]
-    pub(crate) fn request_flush(&self) {
-        // Once asked for is enough. The thread takes the request back before it locks the log's
-        // group: whoever appended after that sees that nothing is asked for.
-        if self.wants_flush.load(Ordering::Relaxed) {
-            return;
-        }
-        let _locked = self.state.lock();
-        self.wants_flush.store(true, Ordering::Relaxed);
-        self.flush.notify_one();
-    }
-}
-
 /// Sizes that are looked at without a lock: how much waits for a checkpoint, and what the newest
 /// one left behind.
 #[derive(Debug, Default)]
@@ -234,12 +188,14 @@ pub(crate) struct Gauges {
     /// Bytes of the log's frames that are in no checkpoint, padding included; and where they begin.
     pub(crate) log_frame_bytes: AtomicU64,
     pub(crate) log_start: parking_lot::Mutex<Option<Position>>,
-    /// Pages of the data file, those of them that are free, and the newest checkpoint's number.
+    /// Pages of the data file, those of them that are free, and the newest checkpoint's number and
+    /// the epoch of its root.
     pub(crate) file_pages: AtomicU64,
     pub(crate) free_pages: AtomicU64,
     /// Of the free ones those that the older meta page or a reader still reaches.
     pub(crate) held_pages: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    pub(crate) checkpoint_epoch: AtomicU64,
     /// Since the last checkpoint a record found no room for the log.
     pub(crate) log_is_full: AtomicBool,
     /// Since the last checkpoint a commit needed more pages than the data file may have.
@@ -256,53 +212,8 @@ impl Gauges {
         self.free_pages.store(file.space.free_pages(), Ordering::Relaxed);
         self.held_pages.store(file.space.held_pages(), Ordering::Relaxed);
         self.checkpoints.store(file.newest.checkpoint, Ordering::Relaxed);
+        self.checkpoint_epoch.store(file.newest.epoch.0, Ordering::Relaxed);
         *self.log_start.lock() = Some(file.newest.log);
-    }
-}
-
-/// Protected by its mutex in [`Signals`].
-#[derive(Debug, Default)]
-pub(crate) struct SignalState {
-    /// As [`Signals::wants_flush`], at once.
-    pub(crate) flush_now: bool,
-    /// The log's next segment is wanted, or memory for the arena.
-    pub(crate) prepare: bool,
-    pub(crate) checkpoint: bool,
-    pub(crate) stop: bool,
-    /// Checkpoints that ended since open.
-    pub(crate) checkpoints: u64,
-}
-
-/// The database's clock: the wall clock, but never earlier than any time it told before. Across
-/// restarts it is never earlier than the last commit or checkpoint.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    floor_ms: AtomicU64,
-    /// The part of it that does not come from the wall clock.
-    known_ms: AtomicU64,
-}
-
-impl Clock {
-    /// A clock that never tells a time before `floor_ms`.
-    pub(crate) fn new(floor_ms: u64) -> Clock {
-        Clock { floor_ms: AtomicU64::new(floor_ms), known_ms: AtomicU64::new(floor_ms) }
-    }
-
-    /// The latest time that a commit or checkpoint of an earlier session has told.
-    pub(crate) fn known_ms(&self) -> u64 {
-        self.known_ms.load(Ordering::Relaxed)
-    }
-
-    /// Makes sure that the clock never tells a time before `time_ms`.
-    pub(crate) fn advance(&self, time_ms: u64) {
-        self.floor_ms.fetch_max(time_ms, Ordering::Relaxed);
-        self.known_ms.fetch_max(time_ms, Ordering::Relaxed);
-    }
-
-    /// Milliseconds since 1970.
-    pub(crate) fn now_ms(&self, host: &dyn Host) -> u64 {
-        let wall = host.now_ms();
-        self.floor_ms.fetch_max(wall, Ordering::Relaxed).max(wall)
     }
 }
 
@@ -513,6 +424,7 @@ impl Store {
     /// Frees what neither readers nor future readers can reach.
     pub(crate) fn reclaim(&self, arena: &mut Arena) {
         let published = self.queue.lock().published.epoch;
-        arena.reclaim(published, &self.readers.epochs());
+        let readers = self.readers.epochs();
+        self.writer.with_waiting(|waiting| arena.reclaim(&mut waiting.units, published, &readers));
     }
 }

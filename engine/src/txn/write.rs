@@ -7,7 +7,6 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +15,7 @@ use crate::mutation::{self, Mutation};
 use crate::page::BucketRecord;
 use std::sync::Arc;
 
+use super::deadline::TxnClock;
 use super::level::Level;
 use super::operation::RecordWriter;
 use super::pages::TxnPages;
@@ -64,7 +64,7 @@ pub struct WriteTxn {
     /// The transaction's clock, milliseconds since 1970; zero where expired entries are seen too.
     pub(crate) time_ms: u64,
     /// The same, in the form that reads share.
-    pub(crate) now_ms: AtomicU64,
+    clock: TxnClock,
     pub(super) durability: Durability,
     /// The first error that left the tree half changed.
     failure: Option<Error>,
@@ -80,7 +80,7 @@ impl WriteTxn {
         let mut txn = WriteTxn::begin_unlogged(store)?;
         txn.check_open()?;
         txn.time_ms = store.now_ms().max(1);
-        txn.now_ms = AtomicU64::new(txn.time_ms);
+        txn.clock = TxnClock::showing(txn.time_ms);
         txn.id = txn.id.next();
         let memory = std::mem::take(&mut txn.pages.writer.record);
         txn.pages.spill.allow(store.options.spill_bytes);
@@ -116,7 +116,7 @@ impl WriteTxn {
             serials: 0,
             id: tip.txn,
             time_ms: if mutation::is(Mutation::ReplayGoesByClock) { store.now_ms() } else { 0 },
-            now_ms: AtomicU64::new(0),
+            clock: TxnClock::showing(0),
             durability: Durability::Sync,
             failure: None,
             ended: false,
@@ -181,7 +181,7 @@ impl WriteTxn {
 
     /// How to read what this transaction sees.
     pub(crate) fn view(&self) -> View<'_> {
-        View { store: self.store(), now_ms: &self.now_ms }
+        View { store: self.store(), clock: &self.clock }
     }
 
     /// Remembers an error that left something half changed.

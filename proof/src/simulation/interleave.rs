@@ -97,8 +97,12 @@ impl Host for Interleaved {
         self.0.now_ms()
     }
 
-    fn monotonic_ms(&self) -> u64 {
-        self.0.monotonic_ms()
+    fn monotonic_ns(&self) -> u64 {
+        self.0.monotonic_ns()
+    }
+
+    fn monotonic_tick_ns(&self) -> u64 {
+        self.0.monotonic_tick_ns()
     }
 
     fn random(&self) -> u64 {

@@ -22,6 +22,9 @@ use crate::limits::WAL_BLOCK_BYTES;
 
 /// The clock of a new disk: the first millisecond of 2026.
 pub const START_MS: u64 = 1_767_225_600_000;
+/// The clock that only counts, of a new disk; and how often it ticks, as that of a slow kernel.
+const MONOTONIC_START_MS: u64 = 1000;
+const TICK_MS: u64 = 10;
 /// Page memory of a new disk's host.
 const RESERVE_BYTES_MAX: usize = 8 << 20;
 
@@ -36,8 +39,12 @@ impl SimDisk {
     /// faults do.
     #[must_use]
     pub fn new(seed: u64) -> SimDisk {
-        let settings =
-            Settings { now_ms: START_MS, reserve_bytes_max: RESERVE_BYTES_MAX, capacity: None };
+        let settings = Settings {
+            now_ms: START_MS,
+            monotonic_ms: MONOTONIC_START_MS,
+            reserve_bytes_max: RESERVE_BYTES_MAX,
+            capacity: None,
+        };
         SimDisk::with(Volume::new(), seed, settings)
     }
 
@@ -54,6 +61,12 @@ impl SimDisk {
     pub fn advance_ms(&self, by_ms: i64) {
         let mut state = self.lock_state();
         state.settings.now_ms = state.settings.now_ms.saturating_add_signed(by_ms);
+    }
+
+    /// Moves the clock that only counts. The wall clock stays: each is moved by itself, so that
+    /// tests can tell which of them is asked.
+    pub fn advance_monotonic_ms(&self, by_ms: u64) {
+        self.lock_state().settings.monotonic_ms += by_ms;
     }
 
     /// Bounds [`Host::reserve`], here and in later images. A small bound makes opening fast.
@@ -285,9 +298,13 @@ impl Host for SimDisk {
         self.lock_state().settings.now_ms
     }
 
-    fn monotonic_ms(&self) -> u64 {
-        // Only the wall clock moves here.
-        0
+    fn monotonic_ns(&self) -> u64 {
+        self.lock_state().settings.monotonic_ms * 1_000_000
+    }
+
+    fn monotonic_tick_ns(&self) -> u64 {
+        let now_ms = self.lock_state().settings.monotonic_ms;
+        (now_ms - now_ms % TICK_MS) * 1_000_000
     }
 
     fn random(&self) -> u64 {
@@ -485,6 +502,9 @@ mod tests {
         assert_eq!(disk.now_ms(), START_MS - 1000);
         disk.set_now_ms(5);
         assert_eq!(disk.crash(1).now_ms(), 5);
+        disk.advance_monotonic_ms(17);
+        assert_eq!((disk.monotonic_ms(), disk.monotonic_tick_ns()), (1017, 1_010_000_000));
+        assert_eq!((disk.crash(1).monotonic_ms(), disk.now_ms()), (1017, 5));
         let numbers: Vec<u64> = (0..10).map(|_| disk.random()).collect();
         assert!(numbers.iter().all(|&number| number == same.random()));
         assert!(!disk.may_spawn());

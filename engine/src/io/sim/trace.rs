@@ -17,6 +17,7 @@ use super::volume::{NodeId, Synced, Volume};
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) now_ms: u64,
+    pub(super) monotonic_ms: u64,
     pub(super) reserve_bytes_max: usize,
     pub(super) capacity: Option<u64>,
 }
