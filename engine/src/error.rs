@@ -125,6 +125,20 @@ pub enum ErrorKind {
         /// The failure.
         cause: Error,
     },
+    /// A backup ends before its end: it was not finished, or a part of it is lost.
+    CutShort {
+        /// The backup.
+        file: PathBuf,
+        /// Its length in bytes.
+        bytes: u64,
+        /// What was expected there.
+        expected: String,
+    },
+    /// The caller's own progress function ended it; nothing is left of it.
+    Stopped {
+        /// What was ended: `backup`, `restore`, ...
+        what: &'static str,
+    },
     /// The operating system refused an operation.
     Io {
         /// The operation: `read`, `write`, `sync`, ...
@@ -142,8 +156,11 @@ pub enum ErrorKind {
 pub struct Corruption {
     /// The damaged file.
     pub file: PathBuf,
-    /// The page, or for a log segment the 4 KiB block, that is damaged.
+    /// The page that is damaged; for a log segment the 4 KiB block, for a backup the block, of
+    /// which the first is 1 and the header counts as 0.
     pub page: u64,
+    /// What it is called in the message: `page`, or `block` of a backup.
+    pub part: &'static str,
     /// What was expected.
     pub expected: String,
     /// What was found.
@@ -154,8 +171,9 @@ impl fmt::Display for Corruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} is damaged at page {}: expected {}, found {}",
+            "{} is damaged at {} {}: expected {}, found {}",
             self.file.display(),
+            self.part,
             self.page,
             self.expected,
             self.found
@@ -178,12 +196,23 @@ impl Error {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Error {
-        Error::from(ErrorKind::Corrupt(Corruption {
-            file: file.to_path_buf(),
-            page,
-            expected: expected.into(),
-            found: found.into(),
-        }))
+        Error::corrupt_part(file, ("page", page), expected.into(), found.into())
+    }
+
+    /// The same in a block of a backup.
+    #[cold]
+    pub(crate) fn corrupt_block(file: &Path, block: u64, expected: String, found: String) -> Error {
+        Error::corrupt_part(file, ("block", block), expected, found)
+    }
+
+    fn corrupt_part(
+        file: &Path,
+        (part, page): (&'static str, u64),
+        expected: String,
+        found: String,
+    ) -> Error {
+        let file = file.to_path_buf();
+        Error::from(ErrorKind::Corrupt(Corruption { file, page, part, expected, found }))
     }
 
     /// An argument that can never be accepted.
@@ -229,6 +258,18 @@ impl Error {
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
         matches!(self.kind(), ErrorKind::Corrupt(_))
+    }
+
+    /// True when a backup ends before its end.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        matches!(self.kind(), ErrorKind::CutShort { .. })
+    }
+
+    /// True when the caller's own progress function ended it.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Stopped { .. })
     }
 
     /// True when a bound or the disk is exhausted and nothing was applied.
@@ -315,6 +356,12 @@ impl fmt::Display for Error {
             ErrorKind::OutcomeUnknown { cause } => {
                 write!(f, "commit may or may not survive: {cause}")
             }
+            ErrorKind::CutShort { file, bytes, expected } => {
+                let file = file.display();
+                write!(f, "backup is cut short: {file}: expected {expected} at byte {bytes}")?;
+                f.write_str(", found the end")
+            }
+            ErrorKind::Stopped { what } => write!(f, "{what} stopped as asked"),
             ErrorKind::Io { operation, file, source } => {
                 write!(f, "cannot {operation} {}: {source}", file.display())
             }

@@ -44,6 +44,7 @@
 //! that truncates it under the engine stops the process, by SIGBUS or as [`exit_on_map_failure`]
 //! says.
 
+mod backup;
 mod bucket;
 mod changes;
 mod check;
@@ -72,6 +73,9 @@ mod ttl;
 mod txn;
 mod wal;
 
+pub use backup::{
+    Backup, BackupOptions, BackupProgress, BackupReport, RestoreOptions, RestoreReport,
+};
 pub use bucket::{Bucket, BucketMut, BucketNames, Cursor, Keys, Range, Value};
 pub use changes::{Change, Changes, Transaction};
 pub use check::{CheckProgress, CheckReport, dump_page};

@@ -67,6 +67,11 @@ pub const WAL_RESERVE_BYTES: u64 = 32 << 10;
 /// A salvage commits when it has written so many bytes.
 pub const SALVAGE_TXN_BYTES: usize = 4 << 20;
 
+/// Largest block of a backup, its header and checksum left out.
+pub const BACKUP_BLOCK_BYTES_MAX: usize = 1 << 20;
+/// A value longer than this comes in blocks of its own in a backup.
+pub const BACKUP_PUT_BYTES_MAX: usize = 64 << 10;
+
 /// Threads and snapshots that can read at once.
 pub const READERS_MAX: usize = 64 << 10;
 /// Longest label of a reader.
@@ -101,3 +106,6 @@ const _: () = assert!(WAL_FRAME_BYTES_MAX.is_multiple_of(WAL_BLOCK_BYTES));
 const _: () = assert!(WAL_SEGMENT_BYTES_MIN as usize >= 2 * WAL_BLOCK_BYTES);
 const _: () = assert!(WAL_SEGMENT_BYTES_MIN <= WAL_SEGMENT_BYTES_FIRST);
 const _: () = assert!(key_bytes_max(PAGE_BYTES_DEFAULT) == 2048);
+// A put, with its kind, its lengths and its expiry, fits in a block of a backup.
+const _: () =
+    assert!(BACKUP_PUT_BYTES_MAX + key_bytes_max(PAGE_BYTES_MAX) + 64 <= BACKUP_BLOCK_BYTES_MAX);

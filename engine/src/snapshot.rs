@@ -59,6 +59,20 @@ impl Snapshot {
         self.root().bucket_expiry(name)
     }
 
+    /// The same in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.pin.view(&self.store).now_ms()
+    }
+
+    /// What it is a snapshot of, and what it holds there.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
     fn root(&self) -> Bucket<'_> {
         Bucket::of_pin(&self.store, &self.pin)
     }

@@ -8,6 +8,8 @@
 //! holds them against the page, and the readers beside it use nothing else. What the page says of
 //! coverage and versions is tried out by changing bytes and asking the engine.
 
+#[path = "format/backup.rs"]
+mod backup;
 #[path = "format/data_file.rs"]
 mod data_file;
 #[path = "format/document.rs"]
@@ -25,8 +27,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bristlecone::{Db, ErrorKind, Options, Result};
+use bristlecone::{BackupOptions, Db, ErrorKind, Options, Result};
 
+use backup::{Backup, Operation as Content};
 use data_file::{DataFile, Reached, whole_meta};
 use document::Document;
 use killed::copy_dir;
@@ -487,4 +490,51 @@ fn files_have_the_names_and_modes_that_the_page_says() -> Result<()> {
     assert_eq!(fs::metadata(path.join("lock")).unwrap().len(), 0);
     assert_eq!(fs::read_dir(&path).unwrap().count(), 3);
     db.close()
+}
+
+#[test]
+fn a_backup_is_read_by_the_page_alone() -> Result<()> {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path(), 16384)?;
+    db.update(|txn| {
+        txn.create_bucket("empty")?;
+        let mut full = txn.create_bucket("full")?;
+        full.set_sequence(300)?;
+        full.put("a", "1")?;
+        full.put_until("b", "2", expiry())?;
+        full.put("c", vec![b'C'; 65_536])?;
+        full.put_until("d", vec![b'D'; 3_000_000], expiry())?;
+        full.create_bucket("in")?.put("x", "")
+    })?;
+    db.update(|txn| txn.bucket_mut("full")?.put("e", vec![b'E'; 65_537]))?;
+    let mut bytes = Vec::new();
+    let goes_on = &mut |_| std::ops::ControlFlow::Continue(());
+    let report = db.backup(&mut bytes, &BackupOptions::new(), goes_on)?;
+    let backup = Backup::read(&bytes);
+    assert_eq!((backup.kind, backup.page_bytes), (1, 16384));
+    assert_eq!((backup.first, backup.last), (2, 2));
+    let time = UNIX_EPOCH + Duration::from_millis(backup.time);
+    assert_eq!((time, backup.database_id), (report.time, report.database_id));
+    let file = DataFile::read(dir.path());
+    assert_eq!(backup.database_id[..], *meta::DATABASE_ID.slice(file.meta()));
+    let until = 4_102_444_800_000;
+    let put = |key: &str, value: Vec<u8>, until| Content::Put(key.into(), value, until);
+    let expected = [
+        Content::Enter(b"empty".to_vec(), 0, 0),
+        Content::Leave,
+        Content::Enter(b"full".to_vec(), 300, 0),
+        put("a", b"1".to_vec(), 0),
+        put("b", b"2".to_vec(), until),
+        put("c", vec![b'C'; 65_536], 0),
+        put("d", vec![b'D'; 3_000_000], until),
+        put("e", vec![b'E'; 65_537], 0),
+        Content::Enter(b"in".to_vec(), 0, 0),
+        put("x", Vec::new(), 0),
+        Content::Leave,
+        Content::Leave,
+    ];
+    assert!(backup.operations == expected);
+    assert_eq!(backup.pieces, [1 << 20, 1 << 20, 3_000_000 - (2 << 20), 65_537]);
+    assert_eq!((report.blocks, report.bytes), (backup.blocks, bytes.len() as u64));
+    Ok(())
 }

@@ -72,6 +72,8 @@ pub trait Host: fmt::Debug + Send + Sync {
     fn monotonic_ms(&self) -> u64 {
         self.monotonic_ns() / 1_000_000
     }
+    /// Waits for so long. A simulation moves its clocks instead.
+    fn sleep_ms(&self, ms: u64);
     /// A random number.
     fn random(&self) -> u64;
     /// Memory for pages, zeroed, of at most `bytes`. Less may be reserved where the host is small;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
@@ -100,6 +100,10 @@ impl Host for RealHost {
     #[inline]
     fn monotonic_tick_ns(&self) -> u64 {
         nanoseconds(clock_gettime(ClockId::MonotonicCoarse))
+    }
+
+    fn sleep_ms(&self, ms: u64) {
+        std::thread::sleep(Duration::from_millis(ms));
     }
 
     fn random(&self) -> u64 {

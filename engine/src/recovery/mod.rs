@@ -14,6 +14,7 @@
 mod apply;
 mod collected;
 mod replay;
+mod unfinished;
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,6 +35,8 @@ use crate::txn::{
 };
 use crate::wal::{Position, ReplayRange, Room, Sequence, Wal, WalOptions};
 use std::sync::Arc;
+
+pub(crate) use unfinished::{remove_unfinished, unfinished_name};
 
 /// The data file's name within the directory.
 pub(crate) const DATA: &str = "data";
@@ -169,7 +172,7 @@ fn create_if_missing(host: &Arc<dyn Host>, dir: &Path, options: &Options) -> Res
     }
     let (new, path, log) = (dir.join(DATA_NEW), dir.join(DATA), dir.join(LOG));
     if names.iter().any(|name| name == DATA_NEW) {
-        remove_unfinished(host, dir, names.iter().any(|name| name == LOG))?;
+        remove_begun(host, dir, names.iter().any(|name| name == LOG))?;
     }
     // Whoever made the directory may have died before its name was durable.
     if !mutation::is(Mutation::DirectoryNotSynced) {
@@ -188,7 +191,7 @@ fn create_if_missing(host: &Arc<dyn Host>, dir: &Path, options: &Options) -> Res
 
 /// Removes what a creation that was cut short left behind: the log first, so that a log without a
 /// data file always means that the data file is lost.
-fn remove_unfinished(host: &Arc<dyn Host>, dir: &Path, has_log: bool) -> Result<()> {
+fn remove_begun(host: &Arc<dyn Host>, dir: &Path, has_log: bool) -> Result<()> {
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |e| Error::io("remove", &path, e)

@@ -22,9 +22,8 @@ mod source;
 mod target;
 mod walk;
 
-use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::db::Db;
@@ -33,7 +32,9 @@ use crate::ids::TxnId;
 use crate::io::{Host, Lock, OpenMode, RealHost};
 use crate::options::Options;
 use crate::pager::{Meta, read_surviving_metas};
-use crate::recovery::{DATA, LOCK, LOG, not_a_database, sync_parent};
+use crate::recovery::{
+    DATA, LOCK, LOG, not_a_database, remove_unfinished, sync_parent, unfinished_name,
+};
 use crate::wal::Remains;
 
 use losses::{KeyRange, Losses};
@@ -163,7 +164,12 @@ pub fn salvage_on(
     progress: &mut dyn FnMut(SalvageProgress),
 ) -> Result<SalvageReport> {
     let (from, into) = (from.as_ref(), into.as_ref());
-    let unfinished = unfinished_name(&*host, from, into)?;
+    if into.starts_with(from) {
+        return Err(Error::invalid(
+            "expected a directory outside the damaged one, found one in it",
+        ));
+    }
+    let unfinished = unfinished_name(&*host, into)?;
     let damaged = Damaged::open(&*host, from)?;
     let log = from.join(LOG);
     let Meta { database_id, log: position, .. } = damaged.newest;
@@ -182,7 +188,7 @@ pub fn salvage_on(
     // What is left of it is of no use to anybody, and the first failure is what matters. But when
     // it is locked it is somebody else's.
     if salvaged.as_ref().is_err_and(|error| !error.is_locked()) {
-        let _ = remove_database(&*host, &unfinished);
+        let _ = remove_unfinished(&*host, &unfinished);
     }
     salvaged
 }
@@ -339,48 +345,4 @@ impl Visit for Copier<'_> {
     fn lost(&mut self, path: &losses::Path, range: KeyRange, why: Error) {
         self.losses.add(path, range, self.why.clone().unwrap_or(why));
     }
-}
-
-/// The name that the new database has until it is complete; refuses an `into` that cannot be.
-fn unfinished_name(host: &dyn Host, from: &Path, into: &Path) -> Result<PathBuf> {
-    if into.starts_with(from) {
-        return Err(Error::invalid(
-            "expected a directory outside the damaged one, found one in it",
-        ));
-    }
-    let Some(name) = into.file_name() else {
-        let found = into.display();
-        return Err(Error::invalid(format!("expected a directory with a name, found {found}")));
-    };
-    let mut unfinished = OsString::from(name);
-    unfinished.push(".unfinished");
-    let unfinished = into.with_file_name(unfinished);
-    for dir in [into, &unfinished] {
-        match host.list(dir) {
-            Ok(names) if names.is_empty() => {}
-            Ok(_) => {
-                let found = dir.display();
-                let expected = "expected a directory that is new or empty";
-                return Err(Error::invalid(format!("{expected}, found {found} with content")));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("read", dir, error)),
-        }
-    }
-    Ok(unfinished)
-}
-
-/// Removes a database that was begun.
-fn remove_database(host: &dyn Host, dir: &Path) -> io::Result<()> {
-    let log = dir.join(LOG);
-    for name in host.list(&log).unwrap_or_default() {
-        host.remove_file(&log.join(name))?;
-    }
-    for name in host.list(dir)? {
-        match name == LOG {
-            true => host.remove_dir(&log)?,
-            false => host.remove_file(&dir.join(name))?,
-        }
-    }
-    host.remove_dir(dir)
 }

@@ -57,6 +57,11 @@ impl BulkBuilder {
         Ok(())
     }
 
+    /// The entries so far, if one leaf holds them all.
+    pub(crate) fn only_leaf(&self) -> Option<&LeafBuilder> {
+        self.levels.is_empty().then_some(&self.leaf)
+    }
+
     /// Closes all pages.
     pub(crate) fn finish<P: PagesMut>(mut self, pages: &mut P) -> Result<Tree> {
         if self.entries == 0 {
@@ -77,7 +82,7 @@ impl BulkBuilder {
 
     fn close_leaf<P: PagesMut>(&mut self, pages: &mut P) -> Result<PageRef> {
         let epoch = pages.epoch();
-        let leaf = pages.place_leaf(&mut |bytes| {
+        let leaf = pages.place_built(&mut |bytes| {
             let fits = self.leaf.write(bytes, epoch);
             assert!(fits, "invariant: a leaf is closed before it is too full");
         })?;
@@ -134,10 +139,11 @@ fn write_interior<P: PagesMut>(
     count: usize,
     level: usize,
 ) -> Result<PageRef> {
-    let (epoch, id) = (pages.epoch(), pages.allocate(1)?);
-    let fits = builder.write(0..count, pages.page_mut(id, 1), level as u8 + 1, epoch);
-    assert!(fits, "invariant: an interior page is closed before it is too full");
-    Ok(PageRef::unsealed(id))
+    let epoch = pages.epoch();
+    pages.place_built(&mut |bytes| {
+        let fits = builder.write(0..count, bytes, level as u8 + 1, epoch);
+        assert!(fits, "invariant: an interior page is closed before it is too full");
+    })
 }
 
 #[cold]

@@ -50,9 +50,9 @@ pub(crate) trait PagesMut: Pages {
     /// `count` adjoining arena pages, content undefined.
     fn allocate(&mut self, count: u32) -> Result<PageId>;
 
-    /// The place of a leaf that `fill` writes and nobody will change in place; content undefined
-    /// before.
-    fn place_leaf(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<PageRef> {
+    /// The place of a page of a tree that is built: `fill` writes it, and nobody will change it in
+    /// place; content undefined before.
+    fn place_built(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<PageRef> {
         let id = self.allocate(1)?;
         fill(self.page_mut(id, 1));
         Ok(PageRef::unsealed(id))

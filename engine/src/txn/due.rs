@@ -55,7 +55,7 @@ pub(super) fn names(place: &[u8]) -> Option<Vec<&[u8]>> {
     (!names.is_empty()).then_some(names)
 }
 
-fn push_name(place: &mut Vec<u8>, name: &[u8]) {
+pub(super) fn push_name(place: &mut Vec<u8>, name: &[u8]) {
     let len = u16::try_from(name.len()).expect("invariant: keys and names are short");
     place.extend_from_slice(&len.to_le_bytes());
     place.extend_from_slice(name);

@@ -118,15 +118,15 @@ impl Spill {
 
     /// Takes note of adjoining pages that the transaction uses.
     pub(super) fn note_run(&mut self, run: Extent) {
-        self.used.push(run);
+        match self.used.last_mut() {
+            Some(last) if last.start + last.count == run.start => last.count += run.count,
+            _ => self.used.push(run),
+        }
     }
 
     /// Takes note of the next page that it uses.
     pub(super) fn note(&mut self, page: u32) {
-        match self.used.last_mut() {
-            Some(last) if last.start + last.count == page => last.count += 1,
-            _ => self.used.push(Extent { start: page, count: 1 }),
-        }
+        self.note_run(Extent { start: page, count: 1 });
     }
 }
 

@@ -19,7 +19,7 @@ use crate::page::{self, BucketRecord, Entry, Leaf, LeafBuilder, Payload};
 use crate::tree::{self, Pages, PagesMut, Replaced, ReplacedPayload};
 
 use super::level::Level;
-use super::operation::Operation;
+use super::operation::{Operation, RecordWriter};
 use super::store::Store;
 use super::write::WriteTxn;
 
@@ -292,6 +292,14 @@ impl WriteTxn {
 
     /// Notes an operation for the log, after the steps from the bucket of the last one.
     pub(super) fn log(&mut self, operation: Operation<'_>) -> Result<()> {
+        self.log_with(|record, store| record.push(operation, store))
+    }
+
+    /// The same for what `push_last` notes.
+    pub(super) fn log_with(
+        &mut self,
+        push_last: impl FnOnce(&mut RecordWriter, &Store) -> Result<()>,
+    ) -> Result<()> {
         let Some(record) = &mut self.record else { return Ok(()) };
         let store: &Store = self.pages.writer.store();
         let open = &self.levels[1..];
@@ -307,7 +315,7 @@ impl WriteTxn {
             noted = noted.and_then(|()| push(Operation::Enter { name: &level.name }));
             logged.push(level.serial);
         }
-        let noted = noted.and_then(|()| push(operation));
+        let noted = noted.and_then(|()| push_last(record, store));
         let noted = noted.map_err(|error| store.note_log_failure(error));
         self.note_failure(noted)
     }

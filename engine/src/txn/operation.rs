@@ -142,6 +142,27 @@ impl RecordWriter {
         }
     }
 
+    /// Adds a put whose value follows in pieces.
+    pub(super) fn push_put(
+        &mut self,
+        key: &[u8],
+        value_len: u32,
+        expires_at: u64,
+        log: &dyn LongRecords,
+    ) -> Result<()> {
+        self.adds = true;
+        let kind = if expires_at == 0 { 3 } else { 4 };
+        self.write(Head::default().byte(kind).number(key.len() as u64), key, log)?;
+        let head = &mut Head::default();
+        let head = if expires_at == 0 { head } else { head.word(expires_at) };
+        self.write(head.number(value_len.into()), &[], log)
+    }
+
+    /// Adds the next piece of that value.
+    pub(super) fn push_piece(&mut self, piece: &[u8], log: &dyn LongRecords) -> Result<()> {
+        self.write(&Head::default(), piece, log)
+    }
+
     #[inline]
     fn write(&mut self, head: &Head, content: &[u8], log: &dyn LongRecords) -> Result<()> {
         let head = &head.bytes[..head.len];

@@ -227,8 +227,8 @@ impl PagesMut for TxnPages {
         Ok(PageId::arena(self.take(count * ARENA_UNITS)?))
     }
 
-    fn place_leaf(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<PageRef> {
-        self.place_built(fill)
+    fn place_built(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<PageRef> {
+        self.place_unchanging(fill)
     }
 
     #[inline]

@@ -184,7 +184,7 @@ impl<'txn> View<'txn> {
         UNIX_EPOCH + Duration::from_millis(self.now_ms().min(i64::MAX as u64))
     }
 
-    fn now_ms(self) -> u64 {
+    pub(crate) fn now_ms(self) -> u64 {
         self.clock.now_ms(|| self.store.now_ms())
     }
 }

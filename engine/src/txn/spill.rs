@@ -7,8 +7,8 @@
 //! syncs what was spilled and marks it as used. A crash before that, or a rollback, leaves pages
 //! that are free.
 //!
-//! Only pages that nobody will change: leaves built from below, and runs of large values. While a
-//! checkpoint is written nothing is lent, and the pages go to the arena as others do.
+//! Only pages that nobody will change: those of trees built from below, and runs of large values.
+//! While a checkpoint is written nothing is lent, and the pages go to the arena as others do.
 //! Invariants:
 //! 1. A spilled page refers to pages of the file alone.
 //! 2. What is spilled is written before it is read, which is for the caller to see to, and before
@@ -28,8 +28,13 @@ use crate::tree::{Pages, PagesMut};
 
 /// So much is lent at a time for leaves: what is left of it makes the file longer than it need be.
 const LEND_BYTES: usize = 2 << 20;
+/// Runs of up to so many parts of that are taken from it.
+const SHORT_RUN_PART: u32 = 16;
 /// What is spilled is gathered into writes of this size.
 pub(super) const WRITE_BYTES: usize = 1 << 20;
+
+/// Writes the next piece of a value, all of it.
+pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<()>;
 
 impl TxnPages {
     /// The birth of a page that was spilled and is in no checkpoint yet.
@@ -40,8 +45,8 @@ impl TxnPages {
         }
     }
 
-    /// The place of a leaf that will not be changed: spilled, where many came before.
-    pub(super) fn place_built(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<PageRef> {
+    /// The place of a page that will not be changed: spilled, where many came before.
+    pub(super) fn place_unchanging(&mut self, fill: &mut dyn FnMut(&mut [u8])) -> Result<PageRef> {
         let page_bytes = self.page_bytes();
         let page = match &mut self.spill.after {
             Some(left) if *left < page_bytes => self.take_lent()?,
@@ -137,15 +142,28 @@ impl TxnPages {
 
     /// Spills the run of a large value; `None` where it has to go to the arena.
     pub(super) fn place_run(&mut self, value: &[u8]) -> Result<Option<PageRef>> {
-        let page_bytes = self.page_bytes();
         let least = self.spill.after.map_or(usize::MAX, |_| self.spill_bytes() / 4);
         if value.len() < least {
             return Ok(None);
         }
-        let count = overflow::run_pages(value.len() as u32, page_bytes);
-        let Some(run) = self.lend(count, true)? else { return Ok(None) };
+        let mut rest = value;
+        self.spill_run(value.len() as u32, &mut |piece| {
+            let (now, later) = rest.split_at(piece.len());
+            piece.copy_from_slice(now);
+            rest = later;
+            Ok(())
+        })
+    }
+
+    /// Spills the run of a value of so many bytes, which `fill` writes piece by piece; `None`, and
+    /// nothing was asked for, where it has to go to the arena. After an error of `fill` the
+    /// transaction can only roll back.
+    pub(super) fn spill_run(&mut self, len: u32, fill: Fill<'_>) -> Result<Option<PageRef>> {
+        let page_bytes = self.page_bytes();
+        let count = overflow::run_pages(len, page_bytes);
+        let Some(run) = self.lend_run(count)? else { return Ok(None) };
         self.spill.note_run(run);
-        let (mut crc, mut rest, epoch) = (crc32fast::Hasher::new(), value, self.epoch());
+        let (mut crc, mut rest, epoch) = (crc32fast::Hasher::new(), len as usize, self.epoch());
         let end = run.start + run.count;
         for page in (run.start..end).step_by(WRITE_BYTES / page_bytes) {
             let pages = (end - page).min((WRITE_BYTES / page_bytes) as u32) as usize;
@@ -154,12 +172,11 @@ impl TxnPages {
                 true => overflow::begin_run(bytes, count, epoch),
                 false => &mut *bytes,
             };
-            let (now, later) = rest.split_at(content.len().min(rest.len()));
-            let (to, padding) = content.split_at_mut(now.len());
-            to.copy_from_slice(now);
+            let (piece, padding) = content.split_at_mut(content.len().min(rest));
+            rest -= piece.len();
+            fill(piece)?;
             padding.fill(0);
             crc.update(bytes);
-            rest = later;
         }
         Ok(Some(PageRef { id: PageId(run.start), crc: crc.finalize() }))
     }
@@ -179,6 +196,27 @@ impl TxnPages {
             (room.start, room.count) = (page + 1, room.count - 1);
             page
         }))
+    }
+
+    /// Adjoining pages for a run. A short one takes them from the room for single pages.
+    fn lend_run(&mut self, count: u32) -> Result<Option<Extent>> {
+        let room_pages = (LEND_BYTES / self.page_bytes()) as u32;
+        if count > room_pages / SHORT_RUN_PART {
+            return self.lend(count, true);
+        }
+        if self.writer.lent.room.is_none_or(|room| room.count < count) {
+            let rest = self.writer.lent.room.take();
+            self.writer.lent.given_up.extend(rest.filter(|room| room.count > 0));
+            self.writer.lent.room = self.lend(room_pages, false)?;
+        }
+        match &mut self.writer.lent.room {
+            Some(room) if room.count >= count => {
+                let run = Extent { start: room.start, count };
+                (room.start, room.count) = (room.start + count, room.count - count);
+                Ok(Some(run))
+            }
+            _ => self.lend(count, true),
+        }
     }
 
     fn lend(&mut self, want: u32, exact: bool) -> Result<Option<Extent>> {

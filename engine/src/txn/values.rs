@@ -210,7 +210,7 @@ impl WriteTxn {
     }
 }
 
-fn check_value(value: &[u8]) -> Result<()> {
+pub(super) fn check_value(value: &[u8]) -> Result<()> {
     match value.len() {
         len if len > VALUE_BYTES_MAX => {
             Err(Error::too_large("value", VALUE_BYTES_MAX as u64, len as u64))

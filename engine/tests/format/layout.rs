@@ -89,6 +89,7 @@ numbers! {
     META_VERSION 1 "format version of a meta page"
     SEGMENT_VERSION 1 "format version of a log segment"
     RECORD_VERSION 1 "version of a log record"
+    BACKUP_VERSION 1 "format version of a backup"
     PAGE_HEADER_BYTES 24 "page header"
     META_BYTES 4096 "meta page without the zeros behind it"
     COPIES 3 "copies of each space map page"
@@ -104,6 +105,9 @@ numbers! {
     FRAME_HEADER_BYTES 32 "frame header"
     CHUNK_HEADER_BYTES 4 "chunk header"
     RECORD_HEADER_BYTES 17 "record header"
+    BACKUP_HEADER_BYTES 64 "backup header"
+    BACKUP_BLOCK_HEAD_BYTES 16 "head of a backup block"
+    BACKUP_PAYLOAD_BYTES_MAX 1048576 "largest payload of a backup block"
 }
 
 tables! {
@@ -193,5 +197,28 @@ tables! {
         VERSION 0 1 "version"
         TXN 1 8 "transaction"
         TIME 9 8 "time of the transaction"
+    }
+    backup "Backup header" {
+        MAGIC 0 8 "magic"
+        VERSION 8 4 "format version"
+        CRC 12 4 "checksum of bytes 0 to 11 and 16 to 63"
+        DATABASE_ID 16 16 "database id"
+        KIND 32 4 "kind"
+        PAGE_BYTES 36 4 "page size of that database"
+        FIRST_TXN 40 8 "first transaction"
+        LAST_TXN 48 8 "last transaction"
+        TIME 56 8 "time"
+    }
+    backup_block "Backup block" {
+        KIND 0 4 "kind"
+        PAYLOAD_BYTES 4 4 "payload length"
+        NUMBER 8 8 "number"
+    }
+    backup_end "End block" {
+        BLOCKS 0 8 "blocks before it"
+        BUCKETS 8 8 "buckets"
+        PAIRS 16 8 "pairs"
+        BYTES 24 8 "bytes of their keys and values"
+        CRC 32 4 "checksum of the checksums"
     }
 }

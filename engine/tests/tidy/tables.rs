@@ -19,7 +19,7 @@ const ENGINE: Layers = &[
     &["checkpoint", "recovery", "check", "snapshot", "ttl", "changes"],
     &["compact"],
     &["db"],
-    &["salvage"],
+    &["backup", "salvage"],
     &["lib"],
 ];
 

@@ -105,6 +105,10 @@ impl Host for Interleaved {
         self.0.monotonic_tick_ns()
     }
 
+    fn sleep_ms(&self, ms: u64) {
+        self.0.sleep_ms(ms);
+    }
+
     fn random(&self) -> u64 {
         self.0.random()
     }

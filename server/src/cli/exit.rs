@@ -16,7 +16,7 @@ pub(super) const EXIT_CODES: &str = "Exit codes:\n  \
     1  the bucket, key or page that was asked for is not there, or a check found problems\n  \
     2  the arguments cannot be\n  \
     3  the database, or the file to import, is open elsewhere\n  \
-    4  the database, or the file to import, is damaged\n  \
+    4  the database, the backup, or the file to import, is damaged or cut short\n  \
     5  any other failure\n  \
     6  salvaged, and some keys or commits are lost
   \
@@ -68,7 +68,7 @@ impl From<Error> for Failure {
             | ErrorKind::IsABucket { .. } => Exit::NotThere,
             ErrorKind::InvalidArgument { .. } | ErrorKind::TooLarge { .. } => Exit::Usage,
             ErrorKind::Locked { .. } => Exit::Locked,
-            ErrorKind::Corrupt(_) => Exit::Damaged,
+            ErrorKind::Corrupt(_) | ErrorKind::CutShort { .. } => Exit::Damaged,
             _ => Exit::Other,
         };
         Failure::new(exit, error)

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::import::{ImportOptions, ImportPhase, ImportReport, import};
 
 use super::exit::Failure;
+use super::input::page_bytes;
 use super::output::{print_json, progress_bar};
 
 #[derive(Args, Debug)]
@@ -36,12 +37,6 @@ pub(super) struct Arguments {
     /// Print the summary as a JSON object
     #[arg(long)]
     json: bool,
-}
-
-fn page_bytes(argument: &str) -> Result<usize, String> {
-    let sizes = [4096, 8192, 16384, 32768];
-    let expected = || format!("expected one of {sizes:?}");
-    argument.parse().ok().filter(|size| sizes.contains(size)).ok_or_else(expected)
 }
 
 #[derive(Serialize)]

@@ -58,3 +58,10 @@ pub(super) fn seconds(argument: &str) -> Result<Duration, String> {
     let expected = || format!("expected a number from 0.001 to {TTL_SECONDS_MAX}");
     argument.parse().ok().and_then(ttl_of_seconds).ok_or_else(expected)
 }
+
+/// A page size, as an argument.
+pub(super) fn page_bytes(argument: &str) -> Result<usize, String> {
+    let sizes = [4096, 8192, 16384, 32768];
+    let expected = || format!("expected one of {sizes:?}");
+    argument.parse().ok().filter(|size| sizes.contains(size)).ok_or_else(expected)
+}

@@ -7,13 +7,16 @@
 //! 1. What was asked for goes to the standard output, all else to the standard error.
 //! 2. The exit code tells what kind of end it was; see `bristlecone --help`.
 
+mod backup;
 mod buckets;
 mod compact;
 mod exit;
 mod import;
 mod input;
 mod inspect;
+mod interrupt;
 mod output;
+mod restore;
 mod salvage;
 mod scan;
 mod serve;
@@ -68,6 +71,12 @@ enum Command {
     Compact(compact::Arguments),
     /// Show the inside of a database's files
     Dump(inspect::DumpArguments),
+    /// Write everything that a database holds to one file
+    Backup(backup::BackupArguments),
+    /// Verify that a backup is whole
+    VerifyBackup(backup::VerifyArguments),
+    /// Restore a database, or one bucket, from a backup
+    Restore(restore::Arguments),
     /// Copy what is left of a damaged database into a new one
     Salvage(salvage::Arguments),
     /// Serve a database over HTTP
@@ -91,6 +100,9 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => inspect::check(&arguments),
         Command::Compact(arguments) => compact::run(&arguments),
         Command::Dump(arguments) => inspect::dump(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::VerifyBackup(arguments) => backup::verify(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Salvage(arguments) => salvage::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
     };

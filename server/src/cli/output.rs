@@ -57,3 +57,10 @@ pub(super) fn progress_bar(name: &'static str) -> ProgressBar {
         .expect("invariant: the template is right");
     ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_message(name)
 }
+
+/// The same for bytes.
+pub(super) fn byte_bar(name: &'static str) -> ProgressBar {
+    let template = "{msg:>8} [{bar:40}] {binary_bytes}/{binary_total_bytes}, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("invariant: the template is right");
+    ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_message(name)
+}

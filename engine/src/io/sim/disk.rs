@@ -307,6 +307,12 @@ impl Host for SimDisk {
         (now_ms - now_ms % TICK_MS) * 1_000_000
     }
 
+    fn sleep_ms(&self, ms: u64) {
+        let settings = &mut self.lock_state().settings;
+        settings.monotonic_ms = settings.monotonic_ms.saturating_add(ms);
+        settings.now_ms = settings.now_ms.saturating_add(ms);
+    }
+
     fn random(&self) -> u64 {
         self.lock_state().random.next()
     }
