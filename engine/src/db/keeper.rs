@@ -93,6 +93,9 @@ impl Keeper {
             return Ok(());
         }
         if !store.options.threads {
+            if nears_end(store, 1) {
+                store.gauges.data_is_full.store(true, Ordering::Relaxed);
+            }
             return tolerate_full(checkpoint::run(store, false)).map(|_| ());
         }
         store.signals.state.lock().checkpoint = true;
@@ -115,17 +118,24 @@ impl Keeper {
             return tolerate_full(checkpoint::run(store, false)).map(|_| ());
         }
         let mut state = store.signals.state.lock();
-        if !state.checkpoint {
-            state.checkpoint = true;
-            store.signals.checkpoint.notify_one();
+        // One checkpoint is waited for, and where the data file is full another one, since the
+        // first may have begun before. Not more: what readers hold no checkpoint can free.
+        let mut until = state.checkpoints + 1;
+        if nears_end(store, 1) {
+            store.gauges.data_is_full.store(true, Ordering::Relaxed);
+            until += 1;
         }
-        let before = state.checkpoints;
-        // One checkpoint is waited for, not more: what readers hold no checkpoint can free.
-        while over_bounds(store) && state.checkpoints == before && !state.stop {
+        loop {
+            if !state.checkpoint {
+                state.checkpoint = true;
+                store.signals.checkpoint.notify_one();
+            }
+            if !over_bounds(store) || state.checkpoints >= until || state.stop {
+                return Ok(());
+            }
             store.check_poison()?;
             store.signals.checkpointed.wait_for(&mut state, LOOK_AGAIN);
         }
-        Ok(())
     }
 
     /// Removes what has expired until nothing is due or `progress` breaks.
@@ -227,11 +237,13 @@ fn over_bounds(store: &Store) -> bool {
         || nears_end(store, 1)
 }
 
-/// True when so many times the pages that wait for a checkpoint do not fit into the data file.
+/// True when so many times the pages that wait for a checkpoint do not fit into the data file, and
+/// checkpoints may change that.
 fn nears_end(store: &Store, times: u64) -> bool {
     let waiting = u64::from(store.gauges.arena_pages.load(Ordering::Relaxed));
+    let held = store.gauges.held_pages.load(Ordering::Relaxed);
     let (taken, most) = store.data_pages(false);
-    waiting > 0 && taken + times * waiting > most
+    waiting + held > 0 && taken + times * waiting > most
 }
 
 /// A checkpoint that found the disk full has harmed nothing; the log still takes commits.
