@@ -74,7 +74,8 @@ mod txn;
 mod wal;
 
 pub use backup::{
-    Backup, BackupOptions, BackupProgress, BackupReport, RestoreOptions, RestoreReport,
+    Archive, ArchiveReport, Backup, BackupKind, BackupOptions, BackupProgress, BackupReport,
+    RestoreOptions, RestorePoint, RestoreReport,
 };
 pub use bucket::{Bucket, BucketMut, BucketNames, Cursor, Keys, Range, Value};
 pub use changes::{Change, Changes, Transaction};

@@ -8,6 +8,8 @@
 
 #[path = "backup/content.rs"]
 mod content;
+#[path = "backup/tree.rs"]
+mod tree;
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -21,7 +23,8 @@ use bristlecone::{
     Backup, BackupOptions, BackupProgress, Db, ErrorKind, RestoreOptions, RestoreReport, Result,
 };
 
-use content::{Random, Tree, at_ms, disk, fill, open, options, small};
+use content::{Random, at_ms, fill, open, small};
+use tree::{Tree, disk, options};
 
 type Flow = ControlFlow<()>;
 
@@ -74,7 +77,7 @@ fn a_file_has_its_name_when_it_is_whole_and_takes_it_from_nobody() -> Result<()>
     // What a killed one has left.
     disk.write_file(unfinished, &[1; 10_000_000]).unwrap();
     for verify in [false, true] {
-        let _gone = disk.remove_file(path);
+        let _absent_at_first = disk.remove_file(path);
         let backup_options = BackupOptions::new().verify(verify);
         let (mut told, mut before) = (0, BackupProgress::default());
         let report = db.backup_to(path, &backup_options, &mut |now| {
@@ -85,8 +88,7 @@ fn a_file_has_its_name_when_it_is_whole_and_takes_it_from_nobody() -> Result<()>
             Flow::Continue(())
         })?;
         assert!(told > report.blocks, "{told} calls");
-        let counts = [report.buckets, report.pairs, report.content_bytes];
-        assert_eq!(counts, Tree::of_db(&db).counts());
+        assert_eq!([report.buckets, report.pairs], Tree::of_db(&db).stored());
         assert!(
             disk.read_file(path).unwrap() == bytes && !disk.list_all().contains_key(unfinished)
         );
@@ -98,10 +100,21 @@ fn a_file_has_its_name_when_it_is_whole_and_takes_it_from_nobody() -> Result<()>
         })?;
         assert_eq!(read, report);
     }
-    let error = db.backup_to(path, &BackupOptions::new(), &mut go_on()).unwrap_err();
-    assert_eq!(error.to_string(), "expected a new file, found /new.bcb");
-    let error = db.backup_to("/db", &BackupOptions::new(), &mut go_on()).unwrap_err();
-    assert_eq!(error.to_string(), "expected a new file, found /db");
+    for taken in ["/new.bcb", "/db"] {
+        let told = &mut |_| unreachable!("nothing is written");
+        let error = db.backup_to(taken, &BackupOptions::new(), told).unwrap_err();
+        assert_eq!(error.to_string(), format!("expected a new file, found {taken}"));
+    }
+    // Taken while it was written.
+    let late = Path::new("/late.bcb");
+    let taking = &mut |_| {
+        disk.write_file(late, b"of somebody else").unwrap();
+        Flow::Continue(())
+    };
+    let error = db.backup_to(late, &BackupOptions::new(), taking).unwrap_err();
+    assert_eq!(error.to_string(), "expected a new file, found /late.bcb");
+    assert_eq!(disk.read_file(late).unwrap(), b"of somebody else");
+    assert!(!disk.list_all().contains_key(Path::new("/late.bcb.unfinished")));
     assert!(disk.read_file(path).unwrap() == bytes);
     // Two at once, to one place.
     let mut inner = None;

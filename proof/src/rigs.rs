@@ -6,7 +6,9 @@ use crate::real::{
 };
 use crate::rig::Rig;
 use crate::served::linearizability;
-use crate::simulated::{crashes, expiry, faults, followers, histories, lies, mutations, scripts};
+use crate::simulated::{
+    crashes, expiry, faults, followers, histories, lies, mutations, points, scripts,
+};
 
 /// Every rig, in the order of the table in `docs/testing.md`.
 pub const RIGS: &[Rig] = &[
@@ -65,6 +67,14 @@ pub const RIGS: &[Rig] = &[
         unit: "transactions",
         cases: [20_000, 500_000, 5_000_000],
         run: followers::run,
+    },
+    Rig {
+        name: "points-in-time",
+        fault: "kills and power cuts of a database whose log is archived",
+        behaviour: "each point that is restored has the content of its transaction",
+        unit: "points",
+        cases: [100, 1_000, 10_000],
+        run: points::run,
     },
     Rig {
         name: "clock-jumps",

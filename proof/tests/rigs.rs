@@ -41,6 +41,7 @@ rigs! {
     every_failing_operation_is_survived: "failing-disk", 1;
     a_disk_that_lies_is_found_out: "lying-disk", 3000;
     a_follower_has_the_same_content: "followers", 3000;
+    any_point_of_a_history_is_restored: "points-in-time", 10;
     no_clock_revives_a_record: "clock-jumps", 3000;
     every_flipped_bit_is_noticed_or_harmless: "bit-flips", 5000;
     every_overwritten_sector_is_noticed_or_harmless: "sectors", 2000;

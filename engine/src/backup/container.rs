@@ -45,13 +45,19 @@ const END_BYTES: usize = 36;
 
 /// A full backup: the content of a database at one moment.
 pub(super) const FULL: u32 = 1;
+/// A backup of changes: transactions, one after the other.
+pub(super) const CHANGES: u32 = 2;
 
 /// Block of a full backup: operations.
 pub(super) const CONTENT: u32 = 1;
-/// Block of a full backup: a piece of a long value.
+/// Block: a piece of a long value, or of a long transaction.
 pub(super) const PIECE: u32 = 2;
 /// The last block of every backup.
 const END: u32 = 3;
+/// Block of a backup of changes: whole transactions.
+pub(super) const TRANSACTIONS: u32 = 4;
+/// Block of a backup of changes: the length of a transaction whose pieces follow.
+pub(super) const LONG: u32 = 5;
 
 /// What a backup says of itself before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,11 +9,16 @@
 //! 1. A backup that was cut short, at whatever byte, or damaged, is never taken for a whole one.
 //! 2. A backup written to a path has its name when it is whole and durable; so has a database that
 //!    is restored. What fails or is stopped before leaves nothing.
-//! 3. What has expired at the backup's time is left out; every other record keeps its expiry.
+//! 3. A full backup has all that was in the database, with its expiry, whether that is over or not:
+//!    changes that come later may still refer to it.
 
+mod archive;
+mod changes;
 mod container;
 mod content;
 mod file;
+mod forward;
+mod paced;
 mod read;
 mod restore;
 mod throttle;
@@ -31,10 +36,15 @@ use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::TxnId;
 use crate::io::{Host, RealHost};
-use crate::options::Options;
+use crate::options::{Options, ReadOptions};
+use crate::snapshot::Snapshot;
 
-use container::{Counts, Header, Written};
+pub use archive::{Archive, ArchiveReport};
+use changes::Log;
+use container::{BlockReader, Counts, Header, Written};
 use file::{NewFile, OldFile};
+use forward::Forward;
+pub use forward::RestorePoint;
 use read::{Content, Event};
 
 /// What a backup that has no path is called in errors.
@@ -121,8 +131,10 @@ impl RestoreOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupProgress {
-    /// Pairs written or read so far.
+    /// Pairs written or read so far, of a full backup.
     pub pairs: u64,
+    /// Transactions written or read so far, of a backup of changes.
+    pub transactions: u64,
     /// Bytes of the backup so far.
     pub bytes: u64,
     /// Its bytes in all: the length of a file that is read; for one that is written the bytes of
@@ -133,11 +145,28 @@ pub struct BackupProgress {
 /// What whoever backs up or restores is told before each block; a break stops it.
 type Progress<'a> = &'a mut dyn FnMut(BackupProgress) -> ControlFlow<()>;
 
+/// What a backup holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackupKind {
+    /// Everything that was in the database at one revision.
+    Full,
+    /// What transactions have changed, one after the other.
+    Changes {
+        /// The first of them.
+        first: TxnId,
+        /// How many there are.
+        transactions: u64,
+    },
+}
+
 /// What a backup is: written whole, or read to its end and verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupReport {
-    /// The revision whose content it has.
+    /// What is in it.
+    pub kind: BackupKind,
+    /// The revision whose content it has, or the last that it leads to.
     pub revision: TxnId,
     /// When that was, by the database's clock.
     pub time: SystemTime,
@@ -149,7 +178,7 @@ pub struct BackupReport {
     pub buckets: u64,
     /// Keys with values.
     pub pairs: u64,
-    /// Bytes of keys and values.
+    /// Bytes of keys and values, or of transactions.
     pub content_bytes: u64,
     /// Blocks, the header and the end block left out.
     pub blocks: u64,
@@ -159,9 +188,16 @@ pub struct BackupReport {
 
 impl BackupReport {
     fn new(header: &Header, counts: Counts, written: Written) -> BackupReport {
-        let [buckets, pairs, content_bytes] = counts;
-        let time = UNIX_EPOCH + Duration::from_millis(header.time_ms.min(i64::MAX as u64));
+        let (kind, [buckets, pairs, content_bytes]) = match header.kind {
+            container::CHANGES => {
+                let [transactions, bytes, _] = counts;
+                (BackupKind::Changes { first: header.first, transactions }, [0, 0, bytes])
+            }
+            _ => (BackupKind::Full, counts),
+        };
+        let time = time_of(header.time_ms);
         BackupReport {
+            kind,
             revision: header.last,
             time,
             database_id: header.database_id,
@@ -175,6 +211,11 @@ impl BackupReport {
     }
 }
 
+/// A clock's time as users see it.
+fn time_of(time_ms: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(time_ms.min(i64::MAX as u64))
+}
+
 /// What was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -184,6 +225,10 @@ pub struct RestoreReport {
     /// The revision of the database now: that of the backup, or of the transaction that put the
     /// bucket into a database.
     pub revision: TxnId,
+    /// When that was committed, or the backup was made, by the clock of the first database.
+    pub time: SystemTime,
+    /// Transactions that were made after what the full backup holds.
+    pub transactions: u64,
     /// Buckets that were restored, nested ones included, those around a single one left out.
     pub buckets: u64,
     /// Pairs that were restored.
@@ -198,8 +243,7 @@ impl Db {
     /// until then, as for any reader.
     ///
     /// `progress` is told before each block, at most a MiB. When it breaks, the backup ends there:
-    /// an error, because what was written is no backup, and no reader takes it for one. Must not be
-    /// called by a thread that holds a write transaction.
+    /// an error, because what was written is no backup, and no reader takes it for one.
     ///
     /// ```
     /// # use std::ops::ControlFlow;
@@ -236,7 +280,7 @@ impl Db {
         if options.verify {
             return Err(Error::invalid("expected a path for a backup that is verified"));
         }
-        write::write(&self.snapshot()?, out, Path::new(STREAM), options, progress)
+        write::write(&self.backup_snapshot()?, out, Path::new(STREAM), options, progress)
     }
 
     /// The same to a new file, of mode 0600. It appears under its name when it is whole and
@@ -253,17 +297,37 @@ impl Db {
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<BackupReport> {
         options.validate()?;
-        let mut file = NewFile::create(&*self.store().host, path.as_ref())?;
-        let unfinished = file.unfinished().to_path_buf();
-        let report = write::write(&self.snapshot()?, &mut file, &unfinished, options, progress)?;
-        file.sync()?;
-        if options.verify {
-            let written = Backup::of_file(file.read_back()?, unfinished);
-            written.verify(progress)?;
-        }
-        file.finish()?;
-        Ok(report)
+        to_file(&*self.store().host, path.as_ref(), options, progress, |file, name, progress| {
+            write::write(&self.backup_snapshot()?, file, name, options, progress)
+        })
     }
+}
+
+impl Db {
+    /// What a full backup is made of.
+    fn backup_snapshot(&self) -> Result<Snapshot> {
+        // Longer than others, as its reader says: it may be throttled.
+        self.snapshot_with(ReadOptions::new().label("backup").no_deadline())
+    }
+}
+
+/// Has `write` write a backup to a new file, which gets its name when it is whole.
+fn to_file(
+    host: &dyn Host,
+    path: &Path,
+    options: &BackupOptions,
+    progress: Progress<'_>,
+    write: impl FnOnce(&mut dyn Write, &Path, Progress<'_>) -> Result<BackupReport>,
+) -> Result<BackupReport> {
+    let mut file = NewFile::create(host, path)?;
+    let unfinished = file.unfinished().to_path_buf();
+    let report = write(&mut file, &unfinished, progress)?;
+    file.sync()?;
+    if options.verify {
+        Backup::of_file(file.read_back()?, unfinished).verify(progress)?;
+    }
+    file.finish()?;
+    Ok(report)
 }
 
 /// A backup, to be verified or restored.
@@ -322,7 +386,15 @@ impl<'a> Backup<'a> {
         self,
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<BackupReport> {
-        let mut content = Content::begin(self, "verification", progress)?;
+        let what = "verification";
+        let Backup { input, name, bytes_total } = self;
+        let (header, blocks) = BlockReader::begin(input, &name)?;
+        if header.kind == container::CHANGES {
+            let mut log = Log::of(header, blocks, bytes_total, what, progress)?;
+            while log.next()?.is_some() {}
+            return Ok(log.report());
+        }
+        let mut content = Content::of(header, blocks, bytes_total, what, progress)?;
         while let Event::Operation(_) = content.next()? {}
         Ok(content.report())
     }
@@ -360,7 +432,47 @@ impl<'a> Backup<'a> {
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<RestoreReport> {
         let content = Content::begin(self, "restore", progress)?;
-        restore::into_new(content, &host, into.as_ref(), options, database)
+        restore::into_new(content, None, &host, into.as_ref(), options, database)
+    }
+
+    /// As [`restore`](Backup::restore), and goes on from there to a later point: makes what the
+    /// transactions of `later` have changed, backups of changes of the same database, in order;
+    /// none may be missing between. What they tell that is in the full backup already, or beyond
+    /// the point, is left out. Each that is begun is read to its end.
+    ///
+    /// # Errors
+    /// As [`restore`](Backup::restore), which is done as a whole or not at all. `InvalidArgument`
+    /// when a transaction is missing, a backup is of another database, or the point is before the
+    /// full backup or behind the last transaction.
+    pub fn restore_to<'b>(
+        self,
+        point: RestorePoint,
+        later: impl IntoIterator<Item = Result<Backup<'b>>>,
+        into: impl AsRef<Path>,
+        options: &RestoreOptions,
+        progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
+    ) -> Result<RestoreReport> {
+        let database = Options::default();
+        let host: Arc<dyn Host> = Arc::new(RealHost { map: database.map });
+        self.restore_to_on(&host, point, &mut later.into_iter(), into, options, database, progress)
+    }
+
+    /// The same on a host other than the operating system, with options for the new database.
+    #[doc(hidden)]
+    #[expect(clippy::too_many_arguments, reason = "what users call has fewer")]
+    pub fn restore_to_on<'b>(
+        self,
+        host: &Arc<dyn Host>,
+        point: RestorePoint,
+        later: &mut dyn Iterator<Item = Result<Backup<'b>>>,
+        into: impl AsRef<Path>,
+        options: &RestoreOptions,
+        database: Options,
+        progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
+    ) -> Result<RestoreReport> {
+        let content = Content::begin(self, "restore", progress)?;
+        let forward = Forward { point, later };
+        restore::into_new(content, Some(forward), host, into.as_ref(), options, database)
     }
 
     /// Restores one bucket with all it holds into a database, in one transaction: `path` are the

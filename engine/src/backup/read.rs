@@ -30,7 +30,7 @@ pub(super) struct Content<'a> {
     /// The block at hand holds pieces of a value.
     is_piece: bool,
     shape: Shape,
-    progress: Progress<'a>,
+    pub(super) progress: Progress<'a>,
     what: &'static str,
     told: BackupProgress,
 }
@@ -54,10 +54,21 @@ impl<'a> Content<'a> {
     ) -> Result<Content<'a>> {
         let Backup { input, name, bytes_total } = backup;
         let (header, blocks) = BlockReader::begin(input, &name)?;
+        Content::of(header, blocks, bytes_total, what, progress)
+    }
+
+    /// The same where the header was read.
+    pub(super) fn of(
+        header: Header,
+        blocks: BlockReader<'a>,
+        bytes_total: Option<u64>,
+        what: &'static str,
+        progress: Progress<'a>,
+    ) -> Result<Content<'a>> {
         if header.kind != FULL {
-            return Err(unsupported(&name, "kind of backup", FULL, header.kind));
+            return Err(unsupported(&blocks.name, "kind of backup", FULL, header.kind));
         }
-        let told = BackupProgress { pairs: 0, bytes: blocks.bytes, bytes_total };
+        let told = BackupProgress { bytes: blocks.bytes, bytes_total, ..BackupProgress::default() };
         let shape = Shape {
             last: vec![Vec::new()],
             key_bytes_max: key_bytes_max(header.page_bytes),

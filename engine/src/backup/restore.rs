@@ -22,9 +22,10 @@ use crate::recovery::{remove_unfinished, sync_parent, unfinished_name};
 use crate::txn::{Expiring, Hints, Load, Pin, Store, WriteTxn, place_of};
 
 use super::content::Operation;
+use super::forward::Forward;
 use super::read::{Content, Event};
 use super::walk::{Step, Walk};
-use super::{RestoreOptions, RestoreReport};
+use super::{RestoreOptions, RestoreReport, time_of};
 
 /// Hints that are added in one transaction.
 const HINTS_PER_STEP: usize = 64 << 10;
@@ -34,16 +35,20 @@ const HINT_BYTES_MAX: u64 = 64 << 20;
 /// Restores into the directory `into`, which gets its database when all is done.
 pub(super) fn into_new(
     mut content: Content<'_>,
+    forward: Option<Forward<'_, '_>>,
     host: &Arc<dyn Host>,
     into: &Path,
     options: &RestoreOptions,
     database: Options,
 ) -> Result<RestoreReport> {
+    if let Some(forward) = &forward {
+        forward.check_begin(&content.header)?;
+    }
     let unfinished = unfinished_name(&**host, into)?;
     let page_bytes = options.page_bytes.unwrap_or(content.header.page_bytes);
     let database = database.page_bytes(page_bytes).create(true).read_only(false).sweep(false);
     let restored = Db::open_on(Arc::clone(host), &unfinished, database)
-        .and_then(|db| fill(&mut content, db, options))
+        .and_then(|db| fill(&mut content, forward, db, options))
         .and_then(|report| {
             let renamed = host.rename(&unfinished, into);
             renamed.map_err(|error| Error::io("rename", &unfinished, error))?;
@@ -58,7 +63,12 @@ pub(super) fn into_new(
     restored
 }
 
-fn fill(content: &mut Content<'_>, db: Db, options: &RestoreOptions) -> Result<RestoreReport> {
+fn fill(
+    content: &mut Content<'_>,
+    forward: Option<Forward<'_, '_>>,
+    db: Db,
+    options: &RestoreOptions,
+) -> Result<RestoreReport> {
     let (store, header) = (db.store(), content.header);
     store.clock.advance(header.time_ms);
     let mut txn = WriteTxn::begin_unlogged(store)?;
@@ -72,10 +82,15 @@ fn fill(content: &mut Content<'_>, db: Db, options: &RestoreOptions) -> Result<R
     if part.expiring > 0 {
         add_hints(store, content)?;
     }
+    let mut report = part.report(content, header.last);
+    if let Some(forward) = forward {
+        let reached = forward.go(store, &header, &mut *content.progress)?;
+        (report.revision, report.transactions) = (reached.revision, reached.transactions);
+        report.time = time_of(reached.time_ms);
+    }
     if options.verify {
         verify(&db)?;
     }
-    let report = part.report(content, header.last);
     db.close()?;
     Ok(report)
 }
@@ -269,7 +284,9 @@ impl<'a> Part<'a> {
 
     fn report(&self, content: &Content<'_>, revision: TxnId) -> RestoreReport {
         let Part { buckets, pairs, bytes: content_bytes, .. } = *self;
-        RestoreReport { backup: content.report(), revision, buckets, pairs, content_bytes }
+        let backup = content.report();
+        let (time, transactions) = (backup.time, 0);
+        RestoreReport { backup, revision, time, transactions, buckets, pairs, content_bytes }
     }
 }
 
@@ -284,7 +301,7 @@ fn add_hints(store: &Arc<Store>, content: &mut Content<'_>) -> Result<()> {
 }
 
 fn add_hints_of(store: &Arc<Store>, pin: &Pin, content: &mut Content<'_>) -> Result<()> {
-    let mut walk = Walk::all(store, pin);
+    let mut walk = Walk::new(store, pin);
     let (mut open, mut expiring): (Vec<&[u8]>, Vec<Expiring>) = (Vec::new(), Vec::new());
     loop {
         let step = walk.next()?;

@@ -1,4 +1,4 @@
-//! Everything that a pinned root reaches, in the order of the tree.
+//! Everything that a pinned root reaches, in the order of the tree, expired or not.
 //!
 //! Copies nothing. Without recursion: the open buckets are a stack of cursors. Invariants:
 //! 1. Each bucket is entered once and left once, with what it holds in between.
@@ -9,7 +9,7 @@ use crate::limits::BUCKET_DEPTH_MAX;
 use crate::page::{BucketRecord, Entry, Payload};
 use crate::pager::PageMemory;
 use crate::tree::{self, Pages, Root};
-use crate::txn::{Pin, Store, View};
+use crate::txn::{Pin, Store};
 
 /// What a walk comes to next.
 #[derive(Clone, Copy, Debug)]
@@ -25,40 +25,25 @@ pub(super) enum Step<'a> {
 /// A walk under way.
 pub(super) struct Walk<'a> {
     memory: &'a PageMemory,
-    /// By whose clock what has expired is left out; `None` leaves nothing out.
-    clock: Option<View<'a>>,
     open: Vec<tree::Cursor<'a, PageMemory>>,
 }
 
 impl<'a> Walk<'a> {
-    /// Through what is visible at the clock of the pin.
-    pub(super) fn visible(store: &'a Store, pin: &'a Pin) -> Walk<'a> {
-        let clock = Some(pin.view(store));
-        Walk { clock, ..Walk::all(store, pin) }
-    }
-
-    /// Through everything, whether it has expired or not.
-    pub(super) fn all(store: &'a Store, pin: &'a Pin) -> Walk<'a> {
+    /// Begins at the root of the pin.
+    pub(super) fn new(store: &'a Store, pin: &'a Pin) -> Walk<'a> {
         let memory = &store.memory;
         let root = tree::Cursor::new(memory, Root::of_page(pin.buckets().root));
-        Walk { memory, clock: None, open: vec![root] }
+        Walk { memory, open: vec![root] }
     }
 
     /// The next step; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Step<'a>>> {
-        while let Some(innermost) = self.open.last_mut() {
-            let Some(entry) = innermost.next()? else {
-                self.open.pop();
-                if self.open.is_empty() {
-                    return Ok(None);
-                }
-                return Ok(Some(Step::Leave));
-            };
-            if self.clock.is_none_or(|clock| clock.is_visible(entry.expires_at)) {
-                return self.step(&entry).map(Some);
-            }
+        let Some(innermost) = self.open.last_mut() else { return Ok(None) };
+        if let Some(entry) = innermost.next()? {
+            return self.step(&entry).map(Some);
         }
-        Ok(None)
+        self.open.pop();
+        Ok((!self.open.is_empty()).then_some(Step::Leave))
     }
 
     fn step(&mut self, entry: &Entry<'a>) -> Result<Step<'a>> {

@@ -1,24 +1,23 @@
 //! A full backup of what a snapshot sees, block by block.
 //!
-//! Holds one block in memory, however long a value is. Invariants:
-//! 1. Nothing is written behind a failure, or after `progress` broke: the end block is missing.
+//! Holds one block in memory, however long a value is.
 
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::limits::{BACKUP_BLOCK_BYTES_MAX, BACKUP_PUT_BYTES_MAX};
 use crate::page::Payload;
 use crate::snapshot::Snapshot;
 use crate::tree::Pages;
 use crate::txn::Store;
 
-use super::container::{BlockWriter, CONTENT, Counts, FULL, Header, PIECE};
+use super::container::{CONTENT, Counts, FULL, Header, PIECE};
 use super::content::{OPERATION_BYTES_MAX, Operation};
-use super::throttle::Throttle;
+use super::paced::Paced;
 use super::walk::{Step, Walk};
-use super::{BackupOptions, BackupProgress, BackupReport, Progress};
+use super::{BackupOptions, BackupReport, Progress};
 
 /// Writes a backup of the snapshot; `name` is what it is called in errors.
 pub(super) fn write(
@@ -31,18 +30,17 @@ pub(super) fn write(
     let store = snapshot.store();
     let header = Header {
         kind: FULL,
-        database_id: store.file_state.lock().newest.database_id,
+        database_id: store.database_id,
         page_bytes: store.memory.page_bytes(),
         first: snapshot.id(),
         last: snapshot.id(),
         time_ms: snapshot.now_ms(),
     };
     let bytes_total = Some(bytes_about(store));
-    let throttle = Throttle::new(&*store.host, options.bytes_per_second);
-    let told = BackupProgress { pairs: 0, bytes: 0, bytes_total };
-    let blocks = BlockWriter::begin(out, name, &header)?;
-    let mut writer = Writer { blocks, throttle, progress, told, counts: [0; 3] };
-    let mut walk = Walk::visible(store, snapshot.pin());
+    let mut blocks = Paced::begin(store, out, name, &header, options, progress)?;
+    blocks.told.bytes_total = bytes_total;
+    let mut writer = Writer { blocks, counts: [0; 3] };
+    let mut walk = Walk::new(store, snapshot.pin());
     while let Some(step) = walk.next()? {
         writer.step(store, step)?;
     }
@@ -57,10 +55,7 @@ fn bytes_about(store: &Store) -> u64 {
 }
 
 struct Writer<'a> {
-    blocks: BlockWriter<'a>,
-    throttle: Throttle<'a>,
-    progress: Progress<'a>,
-    told: BackupProgress,
+    blocks: Paced<'a>,
     /// Buckets, pairs, bytes of keys and values.
     counts: Counts,
 }
@@ -84,16 +79,16 @@ impl Writer<'_> {
         let bytes = key.len() + value.len();
         self.counts[1] += 1;
         self.counts[2] += bytes as u64;
-        self.told.pairs += 1;
+        self.blocks.told.pairs += 1;
         if value.len() <= BACKUP_PUT_BYTES_MAX {
             return self.push(&Operation::Put { key, value, expires_at }, bytes);
         }
         let len = value.len() as u64;
         self.push(&Operation::PutLong { key, len, expires_at }, key.len())?;
-        self.finish_block(CONTENT)?;
+        self.blocks.finish_block(CONTENT)?;
         for piece in value.chunks(BACKUP_BLOCK_BYTES_MAX) {
             self.blocks.payload().extend_from_slice(piece);
-            self.finish_block(PIECE)?;
+            self.blocks.finish_block(PIECE)?;
         }
         Ok(())
     }
@@ -102,35 +97,16 @@ impl Writer<'_> {
     fn push(&mut self, operation: &Operation<'_>, bytes: usize) -> Result<()> {
         let bytes_max = bytes + OPERATION_BYTES_MAX;
         if self.blocks.payload_bytes() + bytes_max > BACKUP_BLOCK_BYTES_MAX {
-            self.finish_block(CONTENT)?;
+            self.blocks.finish_block(CONTENT)?;
         }
         operation.write(self.blocks.payload());
         Ok(())
     }
 
-    fn finish_block(&mut self, kind: u32) -> Result<()> {
-        self.tell()?;
-        self.throttle.note(self.blocks.block_bytes());
-        self.blocks.finish_block(kind)?;
-        self.told.bytes = self.blocks.bytes;
-        while self.throttle.wait() {
-            self.tell()?;
-        }
-        Ok(())
-    }
-
-    fn tell(&mut self) -> Result<()> {
-        match (self.progress)(self.told).is_break() {
-            true => Err(Error::from(ErrorKind::Stopped { what: "backup" })),
-            false => Ok(()),
-        }
-    }
-
     fn finish(mut self, header: &Header) -> Result<BackupReport> {
         if self.blocks.payload_bytes() > 0 {
-            self.finish_block(CONTENT)?;
+            self.blocks.finish_block(CONTENT)?;
         }
-        self.tell()?;
         let written = self.blocks.finish(self.counts)?;
         Ok(BackupReport::new(header, self.counts, written))
     }

@@ -10,5 +10,5 @@ mod repeat;
 mod transaction;
 
 pub use feed::Changes;
-pub(crate) use repeat::repeat;
+pub(crate) use repeat::{make_again, repeat};
 pub use transaction::{Change, Transaction};

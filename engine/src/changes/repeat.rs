@@ -5,14 +5,19 @@ use crate::txn::WriteTxn;
 
 use super::transaction::Transaction;
 
-/// Does in `txn`, which was just begun, what `transaction` did.
+/// Does in `txn`, which was just begun, what `transaction` did, with its number and its time.
 pub(crate) fn repeat(txn: &mut WriteTxn, transaction: &Transaction) -> Result<()> {
     if transaction.id() != txn.id() {
         let (expected, found) = (txn.id(), transaction.id());
         return Err(Error::invalid(format!("expected transaction {expected}, found {found}")));
     }
     txn.take_time(transaction.time_ms());
-    transaction.operations(&mut |operation| {
+    make_again(txn, transaction)
+}
+
+/// Does in `txn`, which sees what has expired, what `transaction` did.
+pub(crate) fn make_again(txn: &mut WriteTxn, transaction: &Transaction) -> Result<()> {
+    let made = transaction.operations(&mut |operation| {
         txn.apply(operation).map_err(|error| match error.kind() {
             ErrorKind::BucketNotFound { .. }
             | ErrorKind::BucketExists { .. }
@@ -23,5 +28,6 @@ pub(crate) fn repeat(txn: &mut WriteTxn, transaction: &Transaction) -> Result<()
             )),
             _ => error,
         })
-    })
+    });
+    made.and_then(|()| txn.return_to(1))
 }

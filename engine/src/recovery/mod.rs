@@ -295,6 +295,7 @@ fn assemble(
     Ok(Arc::new(Store {
         host,
         dir: dir.to_path_buf(),
+        database_id: newest.database_id,
         memory,
         readers: Readers::new(),
         published,

@@ -45,6 +45,7 @@ const ARENA_BYTES_AHEAD: usize = 16 << 20;
 pub(crate) struct Store {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) dir: PathBuf,
+    pub(crate) database_id: [u8; 16],
     pub(crate) options: Options,
     pub(crate) memory: PageMemory,
     pub(crate) readers: Readers,

@@ -1,67 +1,28 @@
-//! What a database shows, as a plain tree, and random content to compare.
+//! Random content, and what there is of it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bristlecone::io::sim::{START_MS, SimDisk};
-use bristlecone::{Bucket, BucketMut, Db, Options, Result, Snapshot};
+use bristlecone::{BucketMut, Db, Result};
 
-/// A bucket with all it holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tree {
-    pub(crate) sequence: u64,
-    pub(crate) pairs: BTreeMap<Vec<u8>, (Vec<u8>, Option<SystemTime>)>,
-    pub(crate) buckets: BTreeMap<Vec<u8>, Tree>,
-}
+use crate::tree::{Tree, options};
 
 impl Tree {
-    /// All that a snapshot shows; its top-level buckets are those of the tree.
-    pub(crate) fn of(snapshot: &Snapshot) -> Tree {
-        let names = snapshot.buckets().expect("no fault");
-        let bucket = |name: Result<&[u8]>| {
-            let name = name.expect("no fault");
-            (name.to_vec(), Tree::of_bucket(&snapshot.bucket(name).expect("no fault")))
-        };
-        Tree { buckets: names.map(bucket).collect(), ..Tree::default() }
-    }
-
-    pub(crate) fn of_db(db: &Db) -> Tree {
-        Tree::of(&db.snapshot().expect("no fault"))
-    }
-
-    fn of_bucket(bucket: &Bucket<'_>) -> Tree {
-        let pair = |pair: Result<(&[u8], &[u8])>| {
-            let (key, value) = pair.expect("no fault");
-            let expires_at = bucket.get_value(key).expect("no fault").expect("shown").expires_at;
-            (key.to_vec(), (value.to_vec(), expires_at))
-        };
-        let nested = |name: Result<&[u8]>| {
-            let name = name.expect("no fault");
-            (name.to_vec(), Tree::of_bucket(&bucket.bucket(name).expect("no fault")))
-        };
-        Tree {
-            sequence: bucket.sequence(),
-            pairs: bucket.iter().expect("no fault").map(pair).collect(),
-            buckets: bucket.buckets().expect("no fault").map(nested).collect(),
-        }
-    }
-
     /// The bucket that these names lead to.
     pub(crate) fn at(&self, path: &[&str]) -> &Tree {
         path.iter().fold(self, |tree, name| &tree.buckets[name.as_bytes()])
     }
 
-    /// Buckets within it, pairs, and bytes of keys and values.
-    pub(crate) fn counts(&self) -> [u64; 3] {
-        let bytes = |(key, (value, _)): (&Vec<u8>, &(Vec<u8>, _))| key.len() + value.len();
-        let own = self.pairs.iter().map(bytes).sum::<usize>() as u64;
-        let mut counts = [self.buckets.len() as u64, self.pairs.len() as u64, own];
+    /// Buckets within it and pairs, also those that have expired.
+    pub(crate) fn stored(&self) -> [u64; 2] {
+        let buckets = self.buckets.len() as u64;
+        let mut stored = [buckets, self.entries.saturating_sub(buckets)];
         for nested in self.buckets.values() {
-            counts.iter_mut().zip(nested.counts()).for_each(|(sum, count)| *sum += count);
+            stored.iter_mut().zip(nested.stored()).for_each(|(sum, count)| *sum += count);
         }
-        counts
+        stored
     }
 }
 
@@ -106,16 +67,6 @@ impl Random {
 
 pub(crate) fn at_ms(ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(ms)
-}
-
-pub(crate) fn options() -> Options {
-    Options::new().page_bytes(4096).threads(false).sweep(false)
-}
-
-pub(crate) fn disk(seed: u64) -> SimDisk {
-    let disk = SimDisk::new(seed);
-    disk.set_reserve_bytes_max(256 << 20);
-    disk
 }
 
 pub(crate) fn open(disk: &SimDisk, dir: &str) -> Db {

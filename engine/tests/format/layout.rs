@@ -218,7 +218,7 @@ tables! {
         BLOCKS 0 8 "blocks before it"
         BUCKETS 8 8 "buckets"
         PAIRS 16 8 "pairs"
-        BYTES 24 8 "bytes of their keys and values"
+        BYTES 24 8 "bytes of keys and values"
         CRC 32 4 "checksum of the checksums"
     }
 }

@@ -7,4 +7,5 @@ pub(crate) mod followers;
 pub(crate) mod histories;
 pub(crate) mod lies;
 pub(crate) mod mutations;
+pub(crate) mod points;
 pub(crate) mod scripts;

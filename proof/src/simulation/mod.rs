@@ -1,5 +1,6 @@
 //! Histories on the simulated disk, what they must lead to, and what must hold after a crash.
 
+mod archiving;
 pub mod compare;
 pub(crate) mod crash;
 mod expected;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use bristlecone::{Backup, BackupOptions, BackupProgress, BackupReport};
+use bristlecone::{Backup, BackupKind, BackupOptions, BackupProgress, BackupReport};
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -20,8 +20,7 @@ use super::output::{byte_bar, print_json};
 #[derive(Args, Debug)]
 #[command(
     long_about = "Write everything that a database holds to one file: buckets with their \
-        sequences, keys, values and expiries, compact and checksummed. What has expired is left \
-        out.\n\n\
+        sequences, keys, values and expiries, compact and checksummed.\n\n\
         The file appears under its name when it is complete and durable; until then it has \
         .unfinished behind its name. An interrupt leaves nothing. A program that has the database \
         open makes backups of its own, with Db::backup, while it goes on.",
@@ -65,8 +64,11 @@ pub(super) struct VerifyArguments {
 /// What `--json` prints of a backup.
 #[derive(Serialize)]
 pub(super) struct Summary {
+    kind: &'static str,
     revision: u64,
     time_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transactions: Option<u64>,
     database_id: String,
     page_bytes: u64,
     buckets: u64,
@@ -79,7 +81,13 @@ pub(super) struct Summary {
 impl Summary {
     pub(super) fn new(report: &BackupReport) -> Summary {
         let time = report.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (kind, transactions) = match report.kind {
+            BackupKind::Changes { transactions, .. } => ("changes", Some(transactions)),
+            _ => ("full", None),
+        };
         Summary {
+            kind,
+            transactions,
             revision: report.revision.0,
             time_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
             database_id: to_hex(&report.database_id),
@@ -154,11 +162,23 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
     Ok(print(&mut io::stdout().lock(), arguments.json, "whole:", &verified?)?)
 }
 
-fn print(out: &mut dyn Write, json: bool, what: &str, report: &BackupReport) -> io::Result<()> {
+pub(super) fn print(
+    out: &mut dyn Write,
+    json: bool,
+    what: &str,
+    report: &BackupReport,
+) -> io::Result<()> {
     if json {
         return print_json(out, &Summary::new(report));
     }
     let BackupReport { revision, buckets, pairs, content_bytes, bytes, .. } = report;
+    if let BackupKind::Changes { first, transactions } = report.kind {
+        return writeln!(
+            out,
+            "{what} {transactions} transactions, {first} to {revision}: {content_bytes} bytes in \
+             {bytes} bytes"
+        );
+    }
     writeln!(
         out,
         "{what} revision {revision}: {buckets} buckets, {pairs} pairs, {content_bytes} bytes of \

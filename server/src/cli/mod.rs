@@ -7,6 +7,7 @@
 //! 1. What was asked for goes to the standard output, all else to the standard error.
 //! 2. The exit code tells what kind of end it was; see `bristlecone --help`.
 
+mod archive;
 mod backup;
 mod buckets;
 mod compact;
@@ -75,7 +76,9 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Verify that a backup is whole
     VerifyBackup(backup::VerifyArguments),
-    /// Restore a database, or one bucket, from a backup
+    /// Add what was committed since the last time to an archive
+    Archive(archive::Arguments),
+    /// Restore a database, or one bucket, from a backup, or a point in time from an archive
     Restore(restore::Arguments),
     /// Copy what is left of a damaged database into a new one
     Salvage(salvage::Arguments),
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => inspect::check(&arguments),
         Command::Compact(arguments) => compact::run(&arguments),
         Command::Dump(arguments) => inspect::dump(&arguments),
+        Command::Archive(arguments) => archive::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::VerifyBackup(arguments) => backup::verify(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
