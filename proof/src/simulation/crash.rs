@@ -60,6 +60,8 @@ pub(crate) struct CrashHistory {
     pub(super) interleaved: bool,
     /// True when some of these commits come back to one key: see `returning`.
     pub(super) returns: bool,
+    /// True when commits are archived now and then: see `archiving`.
+    pub(super) archives: bool,
     /// Of a hundred other lives, those that end with an operation that fails, and which it may be.
     failing: (usize, &'static [OpKind]),
 }
@@ -92,6 +94,9 @@ impl CrashHistory {
                 .checkpoint_log_bytes_min(log_bytes_min(seed))
                 .checkpoint_memory_bytes(random.pick(&[40 << 10, 400 << 10]));
         }
+        if seed % 8 == 5 {
+            options = options.log_bytes_kept(1 << 40);
+        }
         let disk = SimDisk::new(seed);
         disk.set_reserve_bytes_max(RESERVE_BYTES);
         let latest_ms = bristlecone::io::sim::START_MS;
@@ -109,6 +114,7 @@ impl CrashHistory {
             outcomes_max: images_per_event,
             interleaved,
             returns: false,
+            archives: seed % 8 == 5,
             failing: (15, &[OpKind::Sync, OpKind::WriteDurable, OpKind::SyncDir]),
         }
     }
@@ -219,7 +225,8 @@ impl CrashHistory {
         let mut held: BTreeMap<u64, (Snapshot, Arc<Tree>, u64)> = BTreeMap::new();
         for step in 0..5 + self.random.below(25) as u64 {
             let checkpoints = if self.interleaved { 20 } else { 8 };
-            match self.random.weighted(&[60, checkpoints, 6, 10, 5, 5, 4]) {
+            let archives = if self.archives { 6 } else { 0 };
+            match self.random.weighted(&[60, checkpoints, 6, 10, 5, 5, 4, archives]) {
                 0 => self.write(db)?,
                 1 if self.returns => self.checkpoints_with_returns(db)?,
                 1 => self.checkpoint(db, held.is_empty())?,
@@ -238,6 +245,7 @@ impl CrashHistory {
                     held.pop_first();
                 }
                 6 => self.sweep(db)?,
+                7 => self.add_to_archive(db)?,
                 _ => {
                     disk.advance_ms(self.random.below(4000) as i64 - 1500);
                     self.observe(db)?;

@@ -66,6 +66,9 @@ impl CrashHistory {
         let db = Guarded::new(db?);
         let trace = disk.take_trace();
         let revision = verify(&db, &disk, expected)?;
+        if self.archives {
+            self.assert_archived(&disk, revision, expected)?;
+        }
         let again = self.random.percent(10).then(|| disk.fork());
         if self.random.percent(5) {
             self.go_on(&db, &disk, expected)?;
