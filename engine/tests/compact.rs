@@ -94,6 +94,26 @@ fn a_file_of_which_most_was_deleted_becomes_as_short_as_its_content() -> Result<
 }
 
 #[test]
+fn a_small_file_is_not_left_with_as_much_room_as_a_large_one_needs() -> Result<()> {
+    let disk = disk();
+    // With steps as large as they are by default.
+    let options = Options::new().page_bytes(PAGE as usize).threads(false);
+    let db = Db::open_on(Arc::new(disk.clone()), "/db", options)?;
+    compact(&db)?;
+    let empty = db.stats().file_bytes;
+    let live = 500 * (4 + 150 + 12);
+    for _ in 0..5 {
+        // Each checkpoint writes all of it somewhere else.
+        put_all(&db, "pairs", 0..500)?;
+        db.checkpoint()?;
+        let report = compact(&db)?;
+        assert!((report.file_bytes_after - empty) * 10 < live * 13, "{empty} empty, {report:?}");
+    }
+    assert_holds(&db, "pairs", 0..500)?;
+    assert_sound(&db)
+}
+
+#[test]
 fn buckets_within_each_other_and_large_values_are_moved_too() -> Result<()> {
     let disk = disk();
     let db = open(&disk)?;

@@ -28,6 +28,9 @@ const DROPPED_PAGES_FREED: u32 = 256;
 /// The file is written to below a ceiling that leaves one page in so many free: checkpoints need
 /// some for what they write anew before they free what it replaces.
 const SLACK: u32 = 64;
+/// And a quarter of a step, but of a small file no more than one page in so many: the file would
+/// become mostly room.
+const SLACK_OF_SMALL: u32 = 8;
 /// A checkpoint writes what so many steps with all they may look at have changed.
 const MEMORY_STEPS: u64 = 16;
 /// How often what is still beyond the ceiling is moved: the first round makes room above it for
@@ -189,5 +192,6 @@ fn ceiling(store: &Store) -> u32 {
     let free = u32::try_from(file.space.free_pages()).unwrap_or(u32::MAX);
     let used = file.space.file_pages().saturating_sub(free);
     let step = u32::try_from(store.options.compact_pages).unwrap_or(u32::MAX);
-    used.saturating_add(used / SLACK).saturating_add(step / 4)
+    let room = used / SLACK + (step / 4).min(used / SLACK_OF_SMALL);
+    used.saturating_add(room)
 }
