@@ -3,8 +3,10 @@
 //! Tables and plots of `docs/benchmarks.md` are made from committed records and from nothing else.
 //! What a reader does not know it skips, and what an older record lacks is empty, so that
 //! workloads and figures can be added without another format. A file is one JSON object, with one
-//! line for each engine in a workload and for each second of a sustained run.
+//! line for each engine in a workload, for each second of a sustained run, and so on.
 
+mod churn;
+mod disturbance;
 mod layout;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
+
+pub use churn::{Asked, Churn, ChurnRun, Sample, Turnover};
+pub use disturbance::{Commits, Disturbance, Phase};
 
 /// Names of the figures beside the main one that the tables and goals know.
 pub mod figures {
@@ -43,6 +48,10 @@ pub enum Record {
     SideBySide(SideBySide),
     /// One engine under the same load for minutes.
     Sustained(Sustained),
+    /// What comes and goes, and the files meanwhile.
+    Churn(Churn),
+    /// Commits beside work of the engine.
+    Disturbance(Disturbance),
 }
 
 /// Where and on what figures were taken.
@@ -315,6 +324,8 @@ impl Record {
         let depth = match self {
             Record::SideBySide(_) => layout::SIDE_BY_SIDE,
             Record::Sustained(_) => layout::SUSTAINED,
+            Record::Churn(_) => layout::CHURN,
+            Record::Disturbance(_) => layout::DISTURBANCE,
         };
         layout::text(self, depth)
     }

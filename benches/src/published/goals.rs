@@ -79,6 +79,17 @@ const GOALS: &[Goal] = &[
 /// recycled, in microseconds.
 pub(super) const STALL_US: f64 = 20_000.0;
 
+/// So many bytes of data file for each live byte, after a compaction and without any, and so many
+/// more: the pages of an empty database, and what the last steps of a file leave. Without a
+/// compaction a file has room for three generations of its pages, of which some are half empty.
+pub(super) const COMPACTED: (f64, u64) = (1.3, 128 << 10);
+pub(super) const NOT_COMPACTED: (f64, u64) = (8.0, 1 << 20);
+
+/// Whether a file of so many bytes keeps to a bound for so many live bytes.
+pub(super) fn keeps_to((times, more): (f64, u64), file_bytes: u64, live_bytes: u64) -> bool {
+    file_bytes as f64 <= live_bytes as f64 * times + more as f64
+}
+
 /// A goal in words, and whether it was reached; `None` where that was not measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {

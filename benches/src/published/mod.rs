@@ -5,11 +5,14 @@
 //! and a line `<!-- end -->`; a plot is a file of its own.
 
 mod bars;
+mod churned;
 mod curves;
+mod disturbed;
 mod goals;
 mod minutes;
 mod numbers;
 mod panel;
+mod sizes;
 mod svg;
 mod tables;
 
@@ -17,7 +20,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::record::{Circumstances, Record, SideBySide, Sustained};
+use crate::record::{Churn, Circumstances, Disturbance, Record, SideBySide, Sustained};
 
 /// The page that has the tables, within the repository.
 const DOCUMENT: &str = "docs/benchmarks.md";
@@ -49,24 +52,48 @@ pub fn told(run: &Sustained) -> String {
     minutes::told(run)
 }
 
+/// A churn in a few lines, for a terminal.
+#[must_use]
+pub fn churned(churn: &Churn) -> String {
+    churned::table(churn)
+}
+
+/// A disturbance in a few lines, for a terminal.
+#[must_use]
+pub fn disturbed(disturbance: &Disturbance) -> String {
+    disturbed::table(disturbance)
+}
+
 fn made(document: &str, records: &[(String, Record)]) -> Result<Vec<Page>, String> {
     let (mut contests, mut endured) = (Vec::new(), Vec::new());
+    let (mut churns, mut disturbances) = (Vec::new(), Vec::new());
     for (name, record) in records {
         match record {
             Record::SideBySide(run) => contests.push((name.as_str(), run)),
             Record::Sustained(run) => endured.push((name.as_str(), run)),
+            Record::Churn(churn) => churns.push((name.as_str(), churn)),
+            Record::Disturbance(disturbance) => disturbances.push(disturbance),
         }
     }
-    let mut pages = plots(&contests, &endured);
+    let mut pages = plots(&contests, &endured, &churns);
     let tables: Vec<String> =
         contests.iter().map(|(name, run)| tables::section(name, run)).collect();
     let text = replaced(document, "side by side", &tables.concat())?;
     let text = replaced(&text, "sustained", &minutes::section(&endured))?;
+    let tables: Vec<String> =
+        churns.iter().map(|(name, churn)| churned::section(name, churn)).collect();
+    let text = replaced(&text, "churn", &tables.concat())?;
+    let tables: Vec<String> = disturbances.into_iter().map(disturbed::section).collect();
+    let text = replaced(&text, "disturbance", &tables.concat())?;
     pages.push(Page { path: DOCUMENT.into(), text });
     Ok(pages)
 }
 
-fn plots(contests: &[(&str, &SideBySide)], endured: &[(&str, &Sustained)]) -> Vec<Page> {
+fn plots(
+    contests: &[(&str, &SideBySide)],
+    endured: &[(&str, &Sustained)],
+    churns: &[(&str, &Churn)],
+) -> Vec<Page> {
     let mut plots = Vec::new();
     for (name, run) in contests {
         for (group, slug, _) in tables::GROUPS {
@@ -74,6 +101,7 @@ fn plots(contests: &[(&str, &SideBySide)], endured: &[(&str, &Sustained)]) -> Ve
         }
     }
     plots.extend(endured.iter().map(|(name, run)| ((*name).to_owned(), curves::over_time(run))));
+    plots.extend(churns.iter().map(|(name, churn)| ((*name).to_owned(), sizes::plot(churn))));
     plots.extend(curves::latencies(endured).map(|text| (minutes::LATENCIES.to_owned(), text)));
     let page = |(name, text)| Page { path: Path::new(PLOTS).join(format!("{name}.svg")), text };
     plots.into_iter().map(page).collect()
@@ -204,13 +232,15 @@ mod tests {
         vec![
             ("side-by-side".to_owned(), Record::SideBySide(tables::tests::run())),
             ("sustained-bristlecone-4x10".to_owned(), Record::Sustained(minutes::tests::run())),
+            ("churn".to_owned(), Record::Churn(churned::tests::churn())),
+            ("disturbance".to_owned(), Record::Disturbance(disturbed::tests::disturbance())),
         ]
     }
 
     /// A repository with a document that has places, and all pages of the records.
     fn repository(records: &[(String, Record)]) -> Scratch {
         let scratch = Scratch::new().expect("a directory");
-        let places = ["side by side", "sustained"]
+        let places = ["side by side", "sustained", "churn", "disturbance"]
             .map(|name| format!("<!-- {name}: made by report -->\nold\n<!-- end -->\n"));
         fs::create_dir_all(scratch.path().join("docs")).expect("a folder");
         fs::write(scratch.path().join(DOCUMENT), places.concat()).expect("a document");

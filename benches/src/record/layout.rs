@@ -12,6 +12,10 @@ use serde_json::ser::Formatter;
 pub(super) const SIDE_BY_SIDE: usize = 4;
 /// The depth of a second: record, seconds.
 pub(super) const SUSTAINED: usize = 2;
+/// The depth of a sample: record, runs, run, samples.
+pub(super) const CHURN: usize = 4;
+/// The depth of a round: record, phases, phase, rounds.
+pub(super) const DISTURBANCE: usize = 4;
 
 /// Writes values of at most the depth `lines` on lines of their own.
 struct Layout {
