@@ -114,6 +114,14 @@ pub enum ErrorKind {
         /// The oldest transaction that the log has, or will have.
         oldest: TxnId,
     },
+    /// The owner of an attached database has written two checkpoints since, and what was not read
+    /// yet may be gone. What was read is right; attach again to read on.
+    Outrun {
+        /// The database's directory.
+        path: PathBuf,
+        /// The checkpoint that was attached to.
+        checkpoint: u64,
+    },
     /// An earlier write or sync failed; the database accepts no more writes until reopened.
     Poisoned {
         /// The first failure.
@@ -290,6 +298,12 @@ impl Error {
         matches!(self.kind(), ErrorKind::ReaderExpired { .. })
     }
 
+    /// True when the owner of an attached database has overtaken who reads it: attach again.
+    #[must_use]
+    pub fn is_outrun(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Outrun { .. })
+    }
+
     /// True when an earlier failure stopped all writing.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -349,6 +363,11 @@ impl fmt::Display for Error {
             ErrorKind::Full { what, reason } => write!(f, "{what} full: {reason}"),
             ErrorKind::Compacted { after, oldest } => {
                 write!(f, "expected changes after {after} in the log, found {oldest} and later")
+            }
+            ErrorKind::Outrun { path, checkpoint } => {
+                let path = path.display();
+                write!(f, "outrun by the owner of {path}: expected checkpoint {checkpoint} ")?;
+                f.write_str("in the file, found later ones; attach again")
             }
             ErrorKind::Poisoned { first } => {
                 write!(f, "database stopped writing after a failure, reopen it: {first}")

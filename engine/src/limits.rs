@@ -74,6 +74,8 @@ pub const BACKUP_PUT_BYTES_MAX: usize = 64 << 10;
 
 /// Threads and snapshots that can read at once.
 pub const READERS_MAX: usize = 64 << 10;
+/// An open beside the owner is tried so often, as long as the owner makes it fail.
+pub const ATTACH_TRIES_MAX: usize = 10;
 /// Longest label of a reader.
 pub const READER_LABEL_BYTES_MAX: usize = 256;
 

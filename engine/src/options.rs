@@ -19,6 +19,8 @@ pub struct Options {
     pub(crate) page_bytes: Option<usize>,
     pub(crate) create: bool,
     pub(crate) read_only: bool,
+    pub(crate) attach: bool,
+    pub(crate) attached_bytes_max: u64,
     pub(crate) map: bool,
     pub(crate) threads: bool,
     pub(crate) sweep: bool,
@@ -47,6 +49,8 @@ impl Default for Options {
             page_bytes: None,
             create: true,
             read_only: false,
+            attach: false,
+            attached_bytes_max: 1 << 30,
             map: true,
             threads: true,
             sweep: true,
@@ -98,6 +102,24 @@ impl Options {
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Options {
         self.read_only = read_only;
+        self
+    }
+
+    /// Opens beside the process that owns the database, if there is one: see
+    /// [`Db::attach`](crate::Db::attach), which tells what that means. False by default; true
+    /// opens read-only, without a map and without threads.
+    #[must_use]
+    pub fn attach(mut self, attach: bool) -> Options {
+        self.attach = attach;
+        self
+    }
+
+    /// Memory for the pages that an attached database reads, in bytes; 1 GiB by default. Each is
+    /// kept, because the owner may write over it in the file. A read that needs more fails with
+    /// `Full`.
+    #[must_use]
+    pub fn attached_bytes_max(mut self, bytes: u64) -> Options {
+        self.attached_bytes_max = bytes;
         self
     }
 

@@ -80,16 +80,19 @@ pub(crate) fn check(
         pages_done: 0,
         progress,
     };
-    check.walk(&file.newest.buckets.encode(), Walk::File);
-    check.walk(&file.newest.system.encode(), Walk::Dropped);
-    check.compare_space(&mut file);
+    check.walk(&file.newest.buckets.encode(), Walk::File)?;
+    check.walk(&file.newest.system.encode(), Walk::Dropped)?;
+    check.compare_space(&mut file)?;
     let pin = Pin::labelled(store, "check")?;
     if pin.root.epoch != file.newest.epoch {
         // Counted anew: what is reported is what readers see.
         (check.report.buckets, check.report.entries) = (0, 0);
-        check.walk(&pin.buckets().encode(), Walk::Memory);
+        let walked = check.walk(&pin.buckets().encode(), Walk::Memory);
+        pin.release(store);
+        walked?;
+    } else {
+        pin.release(store);
     }
-    pin.release(store);
     // The bucket of top-level buckets is not one that a user made.
     check.report.buckets = check.report.buckets.saturating_sub(1);
     Ok(check.report)
@@ -125,17 +128,23 @@ struct Pending {
 }
 
 impl Check<'_> {
-    /// Checks a bucket and all within it.
-    fn walk(&mut self, record: &[u8], walk: Walk) {
+    /// Checks a bucket and all within it. An error says nothing of the database.
+    fn walk(&mut self, record: &[u8], walk: Walk) -> Result<()> {
         let mut pending = vec![Pending { record: record.to_vec(), depth: 0, path: String::new() }];
         while let Some(bucket) = pending.pop() {
             if self.report.problems.len() >= PROBLEMS_MAX {
-                return;
+                break;
             }
-            if let Err(error) = self.bucket(&bucket, walk, &mut pending) {
-                self.report.problems.push(format!("bucket {}: {error}", bucket.path));
+            match self.bucket(&bucket, walk, &mut pending) {
+                Ok(()) => {}
+                // An attached database that its owner has outrun, or that takes too much memory.
+                Err(error) if error.is_outrun() || error.is_full() => return Err(error),
+                Err(error) => {
+                    self.report.problems.push(format!("bucket {}: {error}", bucket.path));
+                }
             }
         }
+        Ok(())
     }
 
     fn bucket(&mut self, bucket: &Pending, walk: Walk, pending: &mut Vec<Pending>) -> Result<()> {
@@ -208,14 +217,21 @@ impl Check<'_> {
     }
 
     /// Holds the pages reached against the map written with the checkpoint.
-    fn compare_space(&mut self, file: &mut FileState) {
+    fn compare_space(&mut self, file: &mut FileState) -> Result<()> {
         let slot = file.newest.slot();
         for page in 0..file.newest.file_pages {
             let reached = self.seen[page as usize / 64] >> (page % 64) & 1 == 1;
             let fixed = file.space.is_fixed(page);
             let used = match file.space.is_used(&self.store.memory, slot, page) {
                 Ok(used) => used,
-                Err(error) => return self.report.problems.push(error.to_string()),
+                Err(error) => {
+                    let error = self.store.memory.judge(error);
+                    if error.is_outrun() {
+                        return Err(error);
+                    }
+                    self.report.problems.push(error.to_string());
+                    return Ok(());
+                }
             };
             if used {
                 self.report.pages_reachable += 1;
@@ -232,5 +248,6 @@ impl Check<'_> {
                 self.report.problems.push(format!("page {page} is {what}"));
             }
         }
+        Ok(())
     }
 }

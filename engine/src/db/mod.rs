@@ -68,13 +68,52 @@ impl Db {
         Db::open_on(host, path, options)
     }
 
+    /// Reads a database beside the process that owns it, without asking anything of that: no lock
+    /// is taken, no file made or written, nothing is left behind when this process is killed. It
+    /// works as well when nobody owns the database.
+    ///
+    /// What is seen is the content after one transaction, and stays that: attach again to see later
+    /// ones. It has every commit that was acknowledged before the call, and it is durable: the one
+    /// thing that the owner may notice is that a file of its log is synced once.
+    ///
+    /// Pages are read when they are first needed, and kept in memory, up to
+    /// [`Options::attached_bytes_max`]. In the file they stay until the owner has written two more
+    /// checkpoints. After that a read of what is not in memory yet may fail with
+    /// [`Outrun`](crate::ErrorKind::Outrun), and then the answer is to attach again. A wrong value
+    /// is never seen. How far apart checkpoints are is told at [`Options::checkpoint_interval`] and
+    /// beside it; a database that nobody writes to has none.
+    ///
+    /// ```
+    /// # fn main() -> bristlecone::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a temporary directory");
+    /// # let path = dir.path().join("state");
+    /// let owner = bristlecone::Db::open(&path)?;
+    /// owner.update(|txn| txn.create_bucket("nodes")?.put("node-1", "up"))?;
+    /// // Most likely in another process.
+    /// let attached = bristlecone::Db::attach(&path)?;
+    /// let txn = attached.begin_read()?;
+    /// assert_eq!(txn.bucket("nodes")?.get("node-1")?, Some(&b"up"[..]));
+    /// assert!(attached.begin_write().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`open`](Db::open), but `Locked`; `NotADatabase` where there is none, or not yet;
+    /// `Outrun` when the owner writes checkpoints faster than they can be read.
+    pub fn attach(path: impl AsRef<Path>) -> Result<Db> {
+        Db::open_with(path, Options::new().attach(true))
+    }
+
     /// As [`open_with`](Db::open_with), on a host other than the operating system: how the
     /// simulations run the whole engine.
     #[doc(hidden)]
     pub fn open_on(host: Arc<dyn Host>, path: impl AsRef<Path>, options: Options) -> Result<Db> {
         let mut options = options;
+        options.read_only |= options.attach;
         options.threads &= host.may_spawn() && !options.read_only;
-        let store = recovery::open(host, path.as_ref(), options)?;
+        let open = if options.attach { recovery::attach } else { recovery::open };
+        let store = open(host, path.as_ref(), options)?;
         Ok(Db { keeper: Keeper::start(store)? })
     }
 
@@ -285,6 +324,12 @@ impl Db {
     /// Those of the last flush and checkpoint. What was acknowledged before is safe regardless.
     pub fn close(self) -> Result<()> {
         self.keeper.close()
+    }
+
+    /// True when it was opened beside its owner: see [`attach`](Db::attach).
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.store().options.attach
     }
 
     /// The database's directory.

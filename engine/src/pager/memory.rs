@@ -7,7 +7,8 @@
 //! 1. A file page is handed out only after it was read by `pread`, matched its parent's checksum
 //!    and passed the structural checks; so a media error is an error, not a signal, and damage is
 //!    `Corrupt`, not a wrong answer.
-//! 2. Without a map, the region of file pages is filled page by page under the load lock, before
+//! 2. What another process may write to is not mapped: a page that was verified stays as it is.
+//! 3. Without a map, the region of file pages is filled page by page under the load lock, before
 //!    the page's verified bit is set; so no slice of it exists while it is filled.
 
 use std::ops::Range;
@@ -23,6 +24,7 @@ use crate::page::{self, overflow};
 use crate::sync::Mutex;
 use crate::tree::{Pages, READ_AHEAD_MAX};
 
+use super::attached::Attached;
 use super::looks;
 use super::verified::Verified;
 
@@ -48,8 +50,21 @@ pub(crate) struct PageMemory {
     file: Arc<dyn File>,
     path: PathBuf,
     verified: Verified,
-    /// `Some` where the host has no maps: file pages are read into their region under this lock.
+    /// `Some` where there is no map: file pages are read into their region under this lock.
     load: Option<Mutex<()>>,
+    /// `Some` where another process may write to the file.
+    attached: Option<Attached>,
+}
+
+/// What memory is reserved, and for whom.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    /// Address space for the data file.
+    pub(crate) map_bytes: usize,
+    /// Address space for the arena.
+    pub(crate) arena_bytes: usize,
+    /// `Some` reads the file beside its owner, without a map.
+    pub(crate) attached: Option<Attached>,
 }
 
 impl PageMemory {
@@ -59,10 +74,14 @@ impl PageMemory {
         file: Arc<dyn File>,
         path: &Path,
         page_bytes: usize,
-        map_bytes: usize,
-        arena_bytes: usize,
+        reserved: Reserved,
     ) -> Result<PageMemory> {
-        let map = file.map(map_bytes).map_err(|e| Error::io("map", path, e))?;
+        let Reserved { map_bytes, arena_bytes, attached } = reserved;
+        // What another process writes would show in a map, also in pages that were verified.
+        let map = match attached {
+            Some(_) => None,
+            None => file.map(map_bytes).map_err(|e| Error::io("map", path, e))?,
+        };
         let load = if map.is_none() { Some(Mutex::new(())) } else { None };
         let reserve = |bytes| host.reserve(bytes).map_err(|e| Error::io("reserve", path, e));
         let pages = match map {
@@ -79,6 +98,7 @@ impl PageMemory {
             path: path.to_path_buf(),
             verified,
             load,
+            attached,
         })
     }
 
@@ -200,6 +220,9 @@ impl PageMemory {
                 }
                 let (region, at) = self.place(page.id);
                 let bytes = region.bytes_mut(at, count as usize * self.page_bytes);
+                if let Some(attached) = &self.attached {
+                    attached.take(bytes.len() as u64)?;
+                }
                 self.load_into(bytes, page, check)?;
             }
         }
@@ -267,7 +290,16 @@ impl PageMemory {
 
     #[cold]
     fn damaged_page(&self, id: PageId, expected: &str, found: String) -> Error {
-        Error::corrupt(&self.path, u64::from(id.index()), expected, found)
+        self.judge(Error::corrupt(&self.path, u64::from(id.index()), expected, found))
+    }
+
+    /// What damage that was just found in the file means: see [`Attached`].
+    #[cold]
+    pub(crate) fn judge(&self, damage: Error) -> Error {
+        match &self.attached {
+            Some(attached) => attached.judge(&*self.file, damage),
+            None => damage,
+        }
     }
 }
 

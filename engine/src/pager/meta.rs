@@ -38,6 +38,7 @@ use crate::mutation::{self, Mutation};
 use crate::page::BucketRecord;
 use crate::wal::Position;
 
+use super::attached::Attached;
 use super::space_pages::{COPIES, DirectoryRef, Geometry};
 
 /// Bytes of a meta page that carry something.
@@ -191,6 +192,12 @@ impl Meta {
 }
 
 impl Meta {
+    /// What an attached database in `dir` has to know of this checkpoint.
+    pub(crate) fn attached(&self, dir: &Path, bytes_max: u64) -> Attached {
+        let at = self.slot() as u64 * self.page_bytes as u64;
+        Attached::new(dir, self.checkpoint, at, self.encode(), bytes_max)
+    }
+
     /// Refuses an order that no two checkpoints have: what counts them only goes up.
     fn follow(&self, older: &Meta, path: &Path) -> Result<()> {
         let counters = |meta: &Meta| [meta.epoch.0, meta.txn.0];

@@ -8,6 +8,7 @@
 //!    only if neither meta page reaches it and no reader can hold it.
 
 mod arena;
+mod attached;
 mod create;
 mod looks;
 mod memory;
@@ -20,7 +21,7 @@ mod waiting;
 
 pub(crate) use arena::Arena;
 pub(crate) use create::create_data_file;
-pub(crate) use memory::{PageMemory, validate_in_file};
+pub(crate) use memory::{PageMemory, Reserved, validate_in_file};
 pub(crate) use meta::{META_BYTES, Meta, read_metas, read_surviving_metas};
 pub(crate) use space::{Extent, Growth, SpaceMap};
 pub(crate) use waiting::{Retired, Waiting};

@@ -473,6 +473,7 @@ mod tests {
     use crate::io::sim::SimDisk;
     use crate::io::{Host, OpenMode};
     use crate::page::BucketRecord;
+    use crate::pager::Reserved;
     use crate::wal::Position;
     use std::path::Path;
     use std::sync::Arc;
@@ -499,8 +500,9 @@ mod tests {
             let file = disk.open(path, OpenMode::CreateNew).unwrap();
             file.set_len(64 << 20).unwrap();
             let file = Arc::clone(&file);
-            let memory =
-                PageMemory::new(&disk, file, path, PAGE_BYTES, bytes_max, 1 << 20).unwrap();
+            let (arena_bytes, attached) = (1 << 20, None);
+            let reserved = Reserved { map_bytes: bytes_max, arena_bytes, attached };
+            let memory = PageMemory::new(&disk, file, path, PAGE_BYTES, reserved).unwrap();
             let mut rig = Rig { memory, map: SpaceMap::empty(PAGE_BYTES), metas: Vec::new() };
             rig.checkpoint();
             rig

@@ -12,9 +12,12 @@
 //! 3. Opening twice gives the same content; opening that is cut short harms nothing.
 
 mod apply;
+mod attach;
 mod collected;
 mod replay;
 mod unfinished;
+
+pub(crate) use attach::attach;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,7 +30,9 @@ use crate::io::{File, Host, Lock, OpenMode};
 use crate::limits::PAGE_BYTES_MAX;
 use crate::mutation::{self, Mutation};
 use crate::options::Options;
-use crate::pager::{Arena, Growth, Meta, PageMemory, SpaceMap, create_data_file, read_metas};
+use crate::pager::{
+    Arena, Growth, Meta, PageMemory, Reserved, SpaceMap, create_data_file, read_metas,
+};
 use crate::sync::Mutex;
 use crate::txn::{
     Clock, CommitQueue, FileState, Gauges, Lent, Lists, Marks, Published, Readers, Root, Signals,
@@ -259,8 +264,13 @@ fn assemble(
 ) -> Result<Arc<Store>> {
     let path: PathBuf = dir.join(DATA);
     let page_bytes = newest.page_bytes;
-    let (map_bytes, arena_bytes) = (options.map_bytes, options.arena_bytes);
-    let memory = PageMemory::new(&*host, file, &path, page_bytes, map_bytes, arena_bytes)?;
+    let attached = || newest.attached(dir, options.attached_bytes_max);
+    let reserved = Reserved {
+        map_bytes: options.map_bytes,
+        arena_bytes: options.arena_bytes,
+        attached: options.attach.then(attached),
+    };
+    let memory = PageMemory::new(&*host, file, &path, page_bytes, reserved)?;
     let mut space = SpaceMap::open(&memory, newest, other)?;
     space.set_growth(growth(&options, newest.page_bytes));
     let Meta { epoch, txn, buckets, system, .. } = *newest;
@@ -320,7 +330,8 @@ fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
     let range = ReplayRange { keep: store.file_state.lock().older_log, from, clean };
     if store.options.read_only {
         let mut apply = |position: Position, record: &[u8]| replay.take(position, record);
-        Wal::read_only(&*store.host, &log, database_id, range, &mut apply)?;
+        let read = if store.options.attach { Wal::attached } else { Wal::read_only };
+        read(&*store.host, &log, database_id, range, &mut apply)?;
         return replay.finish();
     }
     let wal = Wal::open(

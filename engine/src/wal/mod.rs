@@ -15,6 +15,7 @@
 //! | [`spares`], [`room`] | space ahead of need, for segments and for records |
 //! | [`reader`] | frames out of segments, records out of frames |
 //! | [`recover`] | opening: replay, and torn tail or damage |
+//! | [`attached`] | replay of a log that another process writes |
 //! | [`remains`] | what is left of a log that is damaged |
 //!
 //! Invariants:
@@ -31,6 +32,7 @@
 //! Locks, in the order in which they may be taken: the group's state; `buffer` (the leader's own);
 //! `maintenance` (preparing spares and recycling files); `segments` (lists, never held during I/O).
 
+mod attached;
 mod group;
 mod long;
 mod reader;
@@ -53,6 +55,7 @@ use self::group::{Batch, Group, Sink};
 pub(crate) use self::long::LongRecord;
 use self::reader::{Scan, Step};
 use self::record::{BLOCK, Flaw};
+use self::recover::Access;
 pub(crate) use self::remains::{Remains, Remnant};
 pub(crate) use self::room::Room;
 use self::writer::Log;
@@ -218,7 +221,8 @@ impl Wal {
         replay: Replay<'_>,
     ) -> Result<Wal> {
         let kept_bytes = options.kept_bytes;
-        let request = recover::Request { dir, database_id, range, kept_bytes, read_only: false };
+        let access = Access::Owner;
+        let request = recover::Request { dir, database_id, range, kept_bytes, access };
         let segments = recover::recover(&*host, &request, replay)?;
         Ok(Wal::new(Log::new(host, dir, database_id, options, segments)))
     }
@@ -232,7 +236,8 @@ impl Wal {
         range: ReplayRange,
         replay: Replay<'_>,
     ) -> Result<Position> {
-        let request = recover::Request { dir, database_id, range, kept_bytes: 0, read_only: true };
+        let access = Access::ReadOnly;
+        let request = recover::Request { dir, database_id, range, kept_bytes: 0, access };
         recover::recover(host, &request, replay).map(|segments| segments.end())
     }
 

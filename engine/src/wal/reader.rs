@@ -202,6 +202,18 @@ impl Scan {
         Ok((self.position, &frame[start..end]))
     }
 
+    /// True when by now a valid frame is at the position: it was not there, or not whole, when the
+    /// scan was. Read from the file, whatever is known of it.
+    pub(super) fn has_come(&self) -> Result<bool> {
+        let (live, Position { offset, lsn, .. }) = (&self.segments[0], self.position);
+        if offset >= live.header.bytes {
+            return Ok(false);
+        }
+        let mut window = Window::default();
+        let found = frame_at(&mut window, &live.segment, offset, live.header.bytes)?;
+        Ok(found.is_ok_and(|(header, _)| header.salt == live.header.salt && header.lsn == lsn))
+    }
+
     /// What to say when there should have been a frame.
     pub(super) fn damage(&self, flaw: Flaw) -> Error {
         let live = &self.segments[0];

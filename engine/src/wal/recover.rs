@@ -20,22 +20,32 @@
 //! So the log ends before it, in a segment that is there for sure, and the next segment, with a
 //! higher number, has the same first LSN.
 //!
+//! A log that somebody else writes meanwhile is judged by the same rules, with a second look,
+//! because what was missing may have come: a later frame, or one in a file without a header, proves
+//! damage only if the missing one, or the header, is still not there after it was seen. Both are
+//! durable before what follows is written.
+//!
 //! Invariants:
 //! 1. What is read is on the device: every file is synced first (a failure refuses the log), and
 //!    the operating system is told to forget what it cached. Only a log that was closed cleanly,
-//!    of which nothing is replayed, goes without, and one that is opened for reading only.
+//!    of which nothing is replayed, goes without, and one that is opened for reading only. Of one
+//!    that somebody else writes the cache is forgotten first, and the file that holds the last
+//!    frame is synced last: frames before that one are durable, or it would not be there.
 //! 2. A frame that was acknowledged is replayed, or its loss is reported, unless it was the last
 //!    one: an unfinished write and a damaged last frame look alike.
 //! 3. A file without a header is not trusted as a spare: the sync that should have made its name
 //!    durable may have failed. Nor is one that opens with a piece of a record. Any other with an
 //!    old header was in use, so its name is durable.
-//! 4. Bytes from the disk never cause a panic, nor an allocation beyond the file's own length.
+//! 4. Of a log that somebody else writes, every record is replayed that was durable when the
+//!    recovery began.
+//! 5. Bytes from the disk never cause a panic, nor an allocation beyond the file's own length.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::reader::{Scan, Step, Window, frame_at};
+use super::reader::{Scan, Step, WINDOW_BYTES, Window, frame_at};
 use super::record::{
     BLOCK, FORMAT_VERSION, FRAME_HEADER_BYTES, Flaw, FoundHeader, FrameHeader, SegmentHeader,
     decode_chunk,
@@ -45,7 +55,7 @@ use super::{Position, Replay, ReplayRange, WalStats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Lsn;
 use crate::io::{Host, OpenMode, Region};
-use crate::limits::{WAL_BLOCK_BYTES, WAL_SEGMENT_BYTES_MIN};
+use crate::limits::{WAL_BLOCK_BYTES, WAL_FRAME_BYTES_MAX, WAL_SEGMENT_BYTES_MIN};
 use crate::mutation::{self, Mutation};
 
 /// What to recover.
@@ -55,8 +65,18 @@ pub(super) struct Request<'a> {
     pub(super) range: ReplayRange,
     /// See [`super::WalOptions`].
     pub(super) kept_bytes: u64,
-    /// True when nothing at all may be changed: no file synced, none removed.
-    pub(super) read_only: bool,
+    pub(super) access: Access,
+}
+
+/// Whose the log is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Access {
+    /// This process's alone, to write to.
+    Owner,
+    /// This process's, and nothing may be changed: no file synced, none removed.
+    ReadOnly,
+    /// Another process may write to it. Nothing is changed, and only the last file synced.
+    Attached,
 }
 
 /// The files of a log, told apart by their headers.
@@ -84,8 +104,7 @@ pub(super) fn recover(
 ) -> Result<Segments> {
     let dir = request.dir;
     let listing = segment::list(host, dir)?;
-    let mode = if request.read_only { OpenMode::Read } else { OpenMode::ReadWrite };
-    let opened = open_files(host, &listing.segments, mode)?;
+    let opened = open_files(host, &listing.segments, request.access)?;
     let mut end = None;
     if request.range.clean {
         let mut files = read_headers(&opened, request)?;
@@ -99,15 +118,21 @@ pub(super) fn recover(
     let (end, files) = match end {
         Some(found) => found,
         None => {
-            if !request.read_only {
-                settle(&opened)?;
+            match request.access {
+                Access::Owner => settle(&opened)?,
+                Access::ReadOnly => {}
+                Access::Attached => forget_cached(&opened)?,
             }
             let mut files = read_headers(&opened, request)?;
-            (replay_all(&mut files, request, replay)?, files)
+            let end = replay_all(&mut files, request, replay)?;
+            if request.access == Access::Attached {
+                sync_last(&files)?;
+            }
+            (end, files)
         }
     };
     let useless = files.broken.iter().map(|broken| &broken.path).chain(&listing.unfinished);
-    for path in useless.filter(|_| !request.read_only) {
+    for path in useless.filter(|_| request.access == Access::Owner) {
         host.remove_file(path).map_err(|error| Error::io("remove", path, error))?;
     }
     let mut live = VecDeque::from(files.kept);
@@ -129,14 +154,21 @@ pub(super) fn recover(
     })
 }
 
-fn open_files(
+pub(super) fn open_files(
     host: &dyn Host,
     paths: &[(u64, PathBuf)],
-    mode: OpenMode,
+    access: Access,
 ) -> Result<Vec<SegmentFile>> {
+    let mode = if access == Access::Owner { OpenMode::ReadWrite } else { OpenMode::Read };
     let mut opened = Vec::with_capacity(paths.len());
     for (file_number, path) in paths {
-        let file = host.open_log(path, mode).map_err(|error| Error::io("open", path, error))?;
+        let file = match host.open_log(path, mode) {
+            // Removed since it was listed: whether it was needed shows in the order of the rest.
+            Err(error) if access == Access::Attached && error.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
+            opened => opened.map_err(|error| Error::io("open", path, error))?,
+        };
         let bytes = file.len().map_err(|error| Error::io("measure", path, error))?;
         if bytes < WAL_SEGMENT_BYTES_MIN || !bytes.is_multiple_of(BLOCK) {
             let expected = format!("whole blocks, at least {WAL_SEGMENT_BYTES_MIN} bytes");
@@ -159,6 +191,23 @@ fn settle(opened: &[SegmentFile]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Sees to it that what will be read is what the device holds, or what a sync after it would tell
+/// of: after a failed write the cache may show what is not there, and say nothing any more.
+fn forget_cached(opened: &[SegmentFile]) -> Result<()> {
+    for segment in opened {
+        let forgotten = segment.file.forget_cached(segment.bytes);
+        forgotten.map_err(|error| Error::io("read", &segment.path, error))?;
+    }
+    Ok(())
+}
+
+/// Makes the last frame that was read durable, and so all: see the invariants of the log.
+fn sync_last(files: &Files) -> Result<()> {
+    let Some(last) = files.live.iter().rfind(|live| live.end > BLOCK) else { return Ok(()) };
+    let SegmentFile { file, path, .. } = &last.segment;
+    file.sync().map_err(|error| Error::io("sync", path, error))
 }
 
 /// Reads the header of every file, and refuses what cannot be one log.
@@ -332,7 +381,7 @@ fn replay_all(files: &mut Files, request: &Request<'_>, replay: Replay<'_>) -> R
             }
         }
     };
-    refuse_damage(files, &scan, flaw)?;
+    refuse_damage(files, &scan, flaw, request.access)?;
     let end = end_of(&scan);
     let position = scan.position();
     let last = if end.segment == position.segment { end.offset } else { BLOCK };
@@ -360,13 +409,22 @@ fn end_of(scan: &Scan) -> Position {
 }
 
 /// Looks for any sign that the frame at the scan's position was once durable.
-fn refuse_damage(files: &Files, scan: &Scan, flaw: Flaw) -> Result<()> {
+fn refuse_damage(files: &Files, scan: &Scan, flaw: Flaw, access: Access) -> Result<()> {
     let end = scan.position();
+    let is_attached = access == Access::Attached;
     let mut window = Window::default();
     let live = scan.segment();
     let mut offset = end.offset;
-    while offset < live.header.bytes {
+    // The next frame begins within the length of one. Who opens looks further, for the case that
+    // this one is damaged too; that much reading is not asked of a device at each attach.
+    let near = offset.saturating_add(BLOCK + WAL_FRAME_BYTES_MAX as u64);
+    let limit = if is_attached { near.min(live.header.bytes) } else { live.header.bytes };
+    while offset < limit {
         if let Some(later) = trace_of_later(&mut window, live, offset, end.lsn)? {
+            if is_attached && scan.has_come()? {
+                // It was not there when the scan was: the log that was read ends before it.
+                return Ok(());
+            }
             return Err(damage(scan, flaw, later, &live.segment.path, offset));
         }
         offset += BLOCK;
@@ -375,16 +433,29 @@ fn refuse_damage(files: &Files, scan: &Scan, flaw: Flaw) -> Result<()> {
     let lsn = end_of(scan).lsn;
     for segment in files.blank.iter().chain(&files.broken) {
         let mut offset = BLOCK;
-        while offset < segment.bytes {
+        // A segment begins with its first frame.
+        let limit = if is_attached { segment.bytes.min(WINDOW_BYTES) } else { segment.bytes };
+        while offset < limit {
             if let Ok((header, _)) = frame_at(&mut window, segment, offset, segment.bytes)?
                 && header.lsn >= lsn
             {
+                if is_attached && has_header(segment)? {
+                    // It was put to use since its header was read.
+                    break;
+                }
                 return Err(damage(scan, flaw, header.lsn, &segment.path, offset));
             }
             offset += BLOCK;
         }
     }
     Ok(())
+}
+
+/// True when by now the file has a header.
+fn has_header(segment: &SegmentFile) -> Result<bool> {
+    let mut window = Window::default();
+    let block = window.read(segment, 0, WAL_BLOCK_BYTES, BLOCK)?;
+    Ok(matches!(SegmentHeader::decode(block), FoundHeader::Valid(_)))
 }
 
 /// The LSN of a frame at `offset` that proves that frame `lsn` was durable once.
