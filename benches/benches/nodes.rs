@@ -3,6 +3,8 @@
 //! A tree of one leaf costs one search, a tree of two levels two: what is left of a get when
 //! nothing waits for memory.
 
+use std::ops::ControlFlow;
+
 use bristlecone::{Db, Result};
 use bristlecone_benches::data::{sorted, touch};
 use bristlecone_benches::random::Random;
@@ -48,7 +50,7 @@ fn open_with(keys: &[Vec<u8>]) -> (Db, Scratch) {
 /// Pages of all trees.
 fn pages(db: &Db) -> u64 {
     db.checkpoint().expect("a checkpoint");
-    db.check(&mut |_| {}).expect("a sound database").pages_reachable
+    db.check(&mut |_| ControlFlow::Continue(())).expect("a sound database").pages_reachable
 }
 
 fn searches(criterion: &mut Criterion) {

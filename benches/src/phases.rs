@@ -263,7 +263,7 @@ impl Round<'_> {
             return Err(format!("expected all removed that expired, found {left}").into());
         }
         drop(txn);
-        match db.check(&mut |_| {})? {
+        match db.check(&mut |_| ControlFlow::Continue(()))? {
             report if report.is_sound() => Ok(()),
             report => Err(format!("{} problems in the file", report.problems.len()).into()),
         }

@@ -247,7 +247,7 @@ impl Subject<'_> {
             }
         }
         drop(txn);
-        match self.db.check(&mut |_| {})? {
+        match self.db.check(&mut |_| ControlFlow::Continue(()))? {
             report if report.is_sound() => Ok(()),
             report => Err(format!("{} problems in the file", report.problems.len()).into()),
         }

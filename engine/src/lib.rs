@@ -86,6 +86,7 @@ pub use error::{Corruption, Error, ErrorKind, Result};
 pub use ids::TxnId;
 pub use io::{MAP_FAILURE_EXIT_CODE, exit_on_map_failure};
 pub use options::{Options, ReadOptions};
+pub use recovery::OpenProgress;
 #[doc(hidden)]
 pub use salvage::salvage_on;
 pub use salvage::{LogGap, Loss, SalvageProgress, SalvageReport, salvage};

@@ -138,7 +138,7 @@ fn every_point_of_a_history_is_restored() -> Result<()> {
         assert!(report.time == *time || report.transactions == 0);
         let restored = open(&fork, "/new");
         assert!(Tree::of_db(&restored) == *tree, "point {point}");
-        assert!(restored.check(&mut |_| {})?.is_sound());
+        assert!(restored.check(&mut |_| ControlFlow::Continue(()))?.is_sound());
         let last_at_time = points.iter().rposition(|(_, other)| other <= time).expect("there is");
         let report = restore(&fork, RestorePoint::Time(*time), "/at-time")?;
         assert_eq!(report.revision.0 as usize, last_at_time, "point {point}");

@@ -11,6 +11,7 @@ mod sound;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -328,7 +329,7 @@ fn who_is_outrun_is_told_and_keeps_what_it_has_read() -> Result<()> {
     assert!(error.is_outrun() && !error.is_corrupt(), "{error}");
     let told = "expected checkpoint 1 in the file, found later ones; attach again";
     assert!(error.to_string().contains(told), "{error}");
-    assert!(db.check(&mut |_| {}).expect_err("an error").is_outrun());
+    assert!(db.check(&mut |_| ControlFlow::Continue(())).expect_err("an error").is_outrun());
     assert_eq!(txn.bucket("b")?.get([0])?, Some(&[1; 300][..]));
     assert_eq!(txn.bucket("b")?.get([50])?, Some(&[1; 300][..]));
     let again = attach(Arc::new(disk))?;

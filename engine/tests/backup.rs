@@ -50,7 +50,7 @@ fn restore(disk: &SimDisk, bytes: &[u8], options_: &RestoreOptions) -> Result<Re
 /// Opens what was restored, which must be sound.
 fn open_new(disk: &SimDisk) -> Db {
     let db = open(disk, "/new");
-    let report = db.check(&mut |_| {}).expect("no fault");
+    let report = db.check(&mut |_| ControlFlow::Continue(())).expect("no fault");
     assert!(report.is_sound(), "{:?}", report.problems);
     db
 }
@@ -555,7 +555,7 @@ fn one_bucket_is_restored_alone() -> Result<()> {
     let host = host.fork();
     let killed = open(&host, "/other");
     assert!(Tree::of_db(&killed) == before);
-    assert!(killed.check(&mut |_| {})?.is_sound());
+    assert!(killed.check(&mut |_| ControlFlow::Continue(()))?.is_sound());
     host.set_now_ms(START_MS + 6000);
     assert_eq!(killed.sweep(&mut |_| ControlFlow::Continue(()))?.removed, 2);
     Ok(())

@@ -388,7 +388,7 @@ fn files_of_the_operating_system_do_as_well() -> Result<()> {
     let new = Db::open(path("new"))?;
     assert_eq!(Tree::of_db(&new), Tree::of_db(&db));
     assert_eq!(Tree::of_db(&new).at(&["b"]).pairs.len(), 1);
-    assert!(new.check(&mut |_| {})?.is_sound());
+    assert!(new.check(&mut |_| ControlFlow::Continue(()))?.is_sound());
     let error = Backup::open(path("none")).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Io { operation: "open", .. }), "{error}");
     let again = Backup::open(path("file"))?.restore(path("new"), &restore_options, &mut go_on());

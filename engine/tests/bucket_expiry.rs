@@ -30,7 +30,7 @@ fn sweep(db: &Db) -> Result<u64> {
 
 fn assert_sound(db: &Db) -> Result<()> {
     db.checkpoint()?;
-    let report = db.check(&mut |_| {})?;
+    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
     assert!(report.is_sound(), "{:#?}", report.problems);
     Ok(())
 }

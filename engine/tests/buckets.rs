@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,7 @@ fn open() -> (tempfile::TempDir, Db) {
 /// Writes a checkpoint and verifies the whole file.
 fn checkpoint(db: &Db) -> Result<()> {
     db.checkpoint()?;
-    let report = db.check(&mut |_| {})?;
+    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
     assert!(report.is_sound(), "{:#?}", report.problems);
     Ok(())
 }

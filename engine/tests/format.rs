@@ -24,6 +24,7 @@ mod log;
 mod pages;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -336,7 +337,7 @@ enum Outcome {
 /// Opens for reading only, so that nothing is repaired, and checks everything.
 fn outcome(path: &Path) -> Outcome {
     let look = |db: &Db| {
-        let is_sound = db.check(&mut |_| {})?.is_sound();
+        let is_sound = db.check(&mut |_| ControlFlow::Continue(()))?.is_sound();
         let last = db.view(|txn| txn.bucket("small")?.get("b").map(|found| found.is_some()))?;
         Ok((is_sound, last))
     };

@@ -1,5 +1,6 @@
 //! Buckets that are created: their entry in the parent is written when they are left.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bristlecone::io::sim::SimDisk;
@@ -78,7 +79,7 @@ fn a_new_bucket_is_there_whatever_was_done_in_it() -> Result<()> {
     let db = open(&disk)?;
     check(&db)?;
     db.checkpoint()?;
-    assert!(db.check(&mut |_| {})?.is_sound());
+    assert!(db.check(&mut |_| ControlFlow::Continue(()))?.is_sound());
     check(&db)
 }
 
@@ -125,6 +126,6 @@ fn a_new_bucket_that_finds_no_memory_when_it_is_left_fails_its_transaction() -> 
         Ok(())
     })?;
     db.update(|txn| txn.create_bucket("behind").map(|_| ()))?;
-    assert!(db.check(&mut |_| {})?.is_sound());
+    assert!(db.check(&mut |_| ControlFlow::Continue(()))?.is_sound());
     Ok(())
 }

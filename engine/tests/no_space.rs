@@ -56,7 +56,7 @@ fn assert_content(db: &Db) -> Result<()> {
         count += 1;
     }
     assert_eq!(count, 2000);
-    let report = db.check(&mut |_| {})?;
+    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
     assert!(report.is_sound(), "{:#?}", report.problems);
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! The clock is the simulated disk's, which ticks every 10 ms.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -143,7 +144,7 @@ fn what_a_reader_keeps_grows_to_what_it_sees_and_goes_with_it() -> Result<()> {
     // What waited for them is given back.
     (0..3).try_for_each(|_| db.checkpoint())?;
     assert_eq!(db.stats().memory_bytes, 0);
-    assert!(db.check(&mut |_| {})?.is_sound());
+    assert!(db.check(&mut |_| ControlFlow::Continue(()))?.is_sound());
     Ok(())
 }
 
@@ -203,7 +204,7 @@ fn written_under_a_reader(
         }
         assert_eq!(reader.buckets()?.count(), 1);
     }
-    assert!(db.check(&mut |_| {})?.is_sound());
+    assert!(db.check(&mut |_| ControlFlow::Continue(()))?.is_sound());
     Ok([visible, db.stats().file_bytes + db.stats().memory_bytes, pinned])
 }
 
@@ -356,6 +357,7 @@ fn the_databases_deadline_is_for_readers_without_one_of_their_own() -> Result<()
     let report = db.check(&mut |_| {
         passes += 1;
         disk.advance_monotonic_ms(200);
+        ControlFlow::Continue(())
     })?;
     assert!(report.is_sound() && passes > 0, "{:?}", report.problems);
     assert_eq!(report.entries, u64::from(KEYS) + 1);
@@ -447,7 +449,7 @@ fn what_is_replaced_while_a_checkpoint_begins_is_used_again_after_the_next() -> 
         writer.join().expect("a writer that ends")
     })?;
     (0..3).try_for_each(|_| db.checkpoint())?;
-    let report = db.check(&mut |_| {})?;
+    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
     assert!(report.is_sound(), "{:#?}", report.problems);
     Ok(())
 }

@@ -40,7 +40,7 @@ fn len(db: &Db) -> Result<u64> {
 
 fn assert_sound(db: &Db) -> Result<()> {
     db.checkpoint()?;
-    let report = db.check(&mut |_| {})?;
+    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
     assert!(report.is_sound(), "{:#?}", report.problems);
     Ok(())
 }
@@ -118,11 +118,11 @@ fn a_sweep_goes_in_steps_and_can_be_stopped() -> Result<()> {
     assert_eq!(len(&db)?, 0);
     assert_sound(&db)?;
     // Nothing is left of it, in the list of expiries neither.
-    let used = db.check(&mut |_| {})?.pages_reachable;
+    let used = db.check(&mut |_| ControlFlow::Continue(()))?.pages_reachable;
     let fresh = open(&SimDisk::new(2))?;
     fresh.update(|txn| txn.create_bucket("leases").map(|_| ()))?;
     fresh.checkpoint()?;
-    assert_eq!(used, fresh.check(&mut |_| {})?.pages_reachable);
+    assert_eq!(used, fresh.check(&mut |_| ControlFlow::Continue(()))?.pages_reachable);
     Ok(())
 }
 

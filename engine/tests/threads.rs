@@ -1,6 +1,7 @@
 //! Many threads at once: what readers see while writers commit, and commits that share flushes.
 
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +84,7 @@ fn a_reader_never_sees_half_a_transaction() -> Result<()> {
             stop.store(true, Ordering::Relaxed);
         });
         db.checkpoint()?;
-        let report = db.check(&mut |_| {})?;
+        let report = db.check(&mut |_| ControlFlow::Continue(()))?;
         assert!(report.is_sound(), "{:#?}", report.problems);
     }
     Ok(())

@@ -9,6 +9,7 @@
 
 use std::cell::OnceCell;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bristlecone::Options;
@@ -147,13 +148,14 @@ fn read(path: &Path) -> Option<Content> {
 }
 
 fn judge_import(file: &Path, state: &Path, told: Option<&Content>) {
-    let imported = import(file, state, &ImportOptions::default(), &mut |_| {});
+    let imported =
+        import(file, state, &ImportOptions::default(), &mut |_| ControlFlow::Continue(()));
     match (imported, told) {
         (Ok(_), Some(content)) => {
             let db = Options::new().create(false).open(state).expect("a database");
             let found = look(&db);
             assert!(found.whole && found.content == *content, "{:?}", found.content);
-            assert!(db.check(&mut |_| {}).expect("a check").is_sound());
+            assert!(db.check(&mut |_| ControlFlow::Continue(())).expect("a check").is_sound());
         }
         (Ok(report), None) => panic!("imported what cannot be read: {report:?}"),
         (Err(error), _) => assert!(!state.exists(), "{error}, and something is left"),

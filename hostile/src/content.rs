@@ -1,6 +1,7 @@
 //! What a database holds as plain maps, and what is tried on one that hostile bytes were put into.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,7 +156,8 @@ fn salvage(disk: &SimDisk) {
         // It has the page size of the damaged one, which may be a lie too.
         let db = Db::open_on(Arc::new(disk.clone()), "/saved", Options::new());
         let db = db.expect("a new database");
-        let report = db.check(&mut |_| {}).expect("a check of a new database");
+        let report =
+            db.check(&mut |_| ControlFlow::Continue(())).expect("a check of a new database");
         assert!(report.is_sound(), "{report:?}");
     }
 }
@@ -169,14 +171,14 @@ pub(crate) fn exercise(disk: &SimDisk, judge: &mut dyn FnMut(&Look)) {
     let Ok(db) = open(disk) else { return };
     let first = look(&db);
     judge(&first);
-    let sound = db.check(&mut |_| {}).is_ok_and(|report| report.is_sound());
+    let sound = db.check(&mut |_| ControlFlow::Continue(())).is_ok_and(|report| report.is_sound());
     write(&db, &first.content);
     let second = look(&db);
     let killed = disk.fork();
     let _ = db.checkpoint();
     write(&db, &second.content);
     let _ = db.checkpoint();
-    let _ = db.check(&mut |_| {});
+    let _ = db.check(&mut |_| ControlFlow::Continue(()));
     let _ = db.close();
     for disk in [&killed, disk] {
         if let Ok(db) = open(disk) {

@@ -1,5 +1,6 @@
 //! A meta page that a power cut left torn, and what a second cut may make of it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bristlecone::io::sim::{CrashImages, SimDisk};
@@ -66,7 +67,7 @@ fn a_torn_meta_page_does_not_come_back() -> Result<()> {
         meta_writes += usize::from(left.len() == 1 << 8 && event.path.ends_with("data"));
         for left in left {
             let db = open(&left)?;
-            let report = db.check(&mut |_| {})?;
+            let report = db.check(&mut |_| ControlFlow::Continue(()))?;
             assert!(report.is_sound(), "{:?} then {:#?}", event, report.problems);
             let txn = db.begin_read()?;
             let value = txn.bucket("b")?.get([7])?.map(<[u8]>::to_vec);

@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bristlecone::{Bucket, Db, Options};
@@ -79,7 +80,8 @@ fn a_large_file_takes_several_transactions_and_leaves_no_mark() {
         Db::open(&dir).expect("a database").close().expect("closed");
         let mut options = ImportOptions::default();
         options.txn_bytes_max = 1000;
-        let report = import(&file, Path::new(&dir), &options, &mut |_| {}).expect("a sound file");
+        let report = import(&file, Path::new(&dir), &options, &mut |_| ControlFlow::Continue(()))
+            .expect("a sound file");
         assert!(report.txns > 1, "{report:?}");
         assert_holds(&dir, &manifest);
         run(&["check", &dir]).ok();
@@ -173,10 +175,13 @@ fn the_page_size_is_chosen_for_the_longest_key() {
 fn what_the_engine_has_no_room_for_is_refused() {
     let (folder, dir) = scratch();
     let file = folder.path().join("bolt.db");
-    let refusal = |root: &bolt_image::Bucket| {
-        fs::write(&file, image(4096, root)).expect("written");
-        import(&file, Path::new(&dir), &ImportOptions::default(), &mut |_| {})
-    };
+    let refusal =
+        |root: &bolt_image::Bucket| {
+            fs::write(&file, image(4096, root)).expect("written");
+            import(&file, Path::new(&dir), &ImportOptions::default(), &mut |_| {
+                ControlFlow::Continue(())
+            })
+        };
     let empty = bolt_image::Bucket::default;
     let deep = refusal(&empty().within(b"b", 65));
     assert!(matches!(deep, Err(ImportError::TooDeep { max: 64, .. })), "{deep:?}");
@@ -211,4 +216,29 @@ fn an_import_that_was_cut_short_is_told_and_not_served() {
     }
     let listed = run(&["buckets", &dir]).ok();
     assert!(listed.text().contains("half") && listed.err.contains("warning"), "{listed:?}");
+}
+
+#[test]
+fn an_import_that_is_stopped_leaves_nothing() {
+    let (folder, dir) = scratch();
+    let file = fixture("etcd.db");
+    let mut calls = 0;
+    let options = ImportOptions::default();
+    import(&file, Path::new(&dir), &options, &mut |_| {
+        calls += 1;
+        ControlFlow::Continue(())
+    })
+    .expect("a sound file");
+    assert!(calls > 1, "{calls} calls");
+    for stop_at in 1..=calls {
+        let dir = folder.path().join(format!("stopped-{stop_at}"));
+        let mut calls = 0;
+        let stopped = import(&file, &dir, &options, &mut |_| {
+            calls += 1;
+            if calls == stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let error = stopped.expect_err("it was stopped");
+        assert_eq!(error.to_string(), "import stopped as asked");
+        assert!(!dir.exists(), "stopped at call {stop_at}");
+    }
 }

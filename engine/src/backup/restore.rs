@@ -8,6 +8,7 @@
 //! 1. Nothing is committed to a database that others see, and no database gets its name, before the
 //!    end of the backup was read.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -96,7 +97,7 @@ fn fill(
 }
 
 fn verify(db: &Db) -> Result<()> {
-    let report = db.check(&mut |_| {})?;
+    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
     match report.problems.into_iter().next() {
         Some(problem) => {
             Err(Error::corrupt(db.store().data_path(), 0, "a sound database", problem))

@@ -12,9 +12,10 @@
 
 mod dump;
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::PageRef;
 use crate::limits::BUCKET_DEPTH_MAX;
 use crate::page::{BucketRecord, overflow};
@@ -66,7 +67,7 @@ const PROBLEMS_MAX: usize = 100;
 /// Checks everything. Damage is reported, not returned as an error.
 pub(crate) fn check(
     store: &Arc<Store>,
-    progress: &mut dyn FnMut(CheckProgress),
+    progress: &mut dyn FnMut(CheckProgress) -> ControlFlow<()>,
 ) -> Result<CheckReport> {
     let mut file = store.file_state.lock();
     let pages = file.newest.file_pages;
@@ -105,7 +106,7 @@ struct Check<'a> {
     report: CheckReport,
     pages_total: u64,
     pages_done: u64,
-    progress: &'a mut dyn FnMut(CheckProgress),
+    progress: &'a mut dyn FnMut(CheckProgress) -> ControlFlow<()>,
 }
 
 /// What is walked.
@@ -137,8 +138,11 @@ impl Check<'_> {
             }
             match self.bucket(&bucket, walk, &mut pending) {
                 Ok(()) => {}
-                // An attached database that its owner has outrun, or that takes too much memory.
-                Err(error) if error.is_outrun() || error.is_full() => return Err(error),
+                // Stopped; or an attached database that its owner has outrun, or that takes too
+                // much memory.
+                Err(error) if error.is_stopped() || error.is_outrun() || error.is_full() => {
+                    return Err(error);
+                }
                 Err(error) => {
                     self.report.problems.push(format!("bucket {}: {error}", bucket.path));
                 }
@@ -212,7 +216,9 @@ impl Check<'_> {
         }
         self.pages_done += u64::from(count);
         let (pages_done, pages_total) = (self.pages_done, self.pages_total);
-        (self.progress)(CheckProgress { pages_done, pages_total });
+        if (self.progress)(CheckProgress { pages_done, pages_total }).is_break() {
+            return Err(Error::from(ErrorKind::Stopped { what: "check" }));
+        }
         memory.read_again(page, count)
     }
 

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::ids::TxnId;
 use crate::io::{Host, RealHost};
 use crate::options::{Options, ReadOptions};
-use crate::recovery;
+use crate::recovery::{self, OpenProgress};
 use crate::snapshot::Snapshot;
 use crate::ttl::{SweepProgress, SweepReport};
 use crate::txn::{Durability, ReadTxn, Store, WriteTxn};
@@ -64,8 +64,22 @@ impl Db {
     /// # Errors
     /// As [`open`](Db::open), and `InvalidArgument` for options that cannot be.
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Db> {
+        Db::open_with_progress(path, options, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`open_with`](Db::open_with), and tells `progress` how far the replay of the log has
+    /// come, at the first commit and after each MiB. When it breaks, the open ends with `Stopped`;
+    /// nothing is changed, and the next one begins anew.
+    ///
+    /// # Errors
+    /// As [`open_with`](Db::open_with), and `Stopped`.
+    pub fn open_with_progress(
+        path: impl AsRef<Path>,
+        options: Options,
+        progress: &mut dyn FnMut(OpenProgress) -> ControlFlow<()>,
+    ) -> Result<Db> {
         let host = Arc::new(RealHost { map: options.map });
-        Db::open_on(host, path, options)
+        Db::open_on_with(host, path, options, progress)
     }
 
     /// Reads a database beside the process that owns it, without asking anything of that: no lock
@@ -109,11 +123,24 @@ impl Db {
     /// simulations run the whole engine.
     #[doc(hidden)]
     pub fn open_on(host: Arc<dyn Host>, path: impl AsRef<Path>, options: Options) -> Result<Db> {
+        Db::open_on_with(host, path, options, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Both.
+    #[doc(hidden)]
+    pub fn open_on_with(
+        host: Arc<dyn Host>,
+        path: impl AsRef<Path>,
+        options: Options,
+        progress: &mut dyn FnMut(OpenProgress) -> ControlFlow<()>,
+    ) -> Result<Db> {
         let mut options = options;
         options.read_only |= options.attach;
         options.threads &= host.may_spawn() && !options.read_only;
-        let open = if options.attach { recovery::attach } else { recovery::open };
-        let store = open(host, path.as_ref(), options)?;
+        let store = match options.attach {
+            true => recovery::attach(host, path.as_ref(), options, progress)?,
+            false => recovery::open(host, path.as_ref(), options, progress)?,
+        };
         Ok(Db { keeper: Keeper::start(store)? })
     }
 
@@ -290,12 +317,16 @@ impl Db {
     }
 
     /// Reads every page of the data file from the device and verifies it; tells `progress` how far
-    /// it has come. Readers and writers go on; checkpoints wait. Must not be called by a thread
-    /// that holds a write transaction.
+    /// it has come, and ends when that breaks. Readers and writers go on; checkpoints wait. Must
+    /// not be called by a thread that holds a write transaction.
     ///
     /// # Errors
-    /// Damage is in the report. An error means that the check itself could not go on.
-    pub fn check(&self, progress: &mut dyn FnMut(CheckProgress)) -> Result<CheckReport> {
+    /// Damage is in the report. An error means that the check itself could not go on: `Stopped`
+    /// when `progress` broke.
+    pub fn check(
+        &self,
+        progress: &mut dyn FnMut(CheckProgress) -> ControlFlow<()>,
+    ) -> Result<CheckReport> {
         check::check(self.store(), progress)
     }
 

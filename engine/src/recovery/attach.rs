@@ -23,19 +23,24 @@ use crate::pager::{Meta, read_metas};
 use crate::txn::Store;
 use crate::wal::Wal;
 
-use super::{DATA, LOG, assemble, check_shape, look, replay_log};
+use super::{DATA, LOG, Progress, assemble, check_shape, look, replay_log};
 
 /// What moves when the owner writes checkpoints, or uses other files for its log.
 /// `None` for what cannot be read.
 type Shape = (Option<(Meta, Option<Meta>)>, Option<u64>);
 
 /// Attaches to the database in `dir`.
-pub(crate) fn attach(host: Arc<dyn Host>, dir: &Path, options: Options) -> Result<Arc<Store>> {
+pub(crate) fn attach(
+    host: Arc<dyn Host>,
+    dir: &Path,
+    options: Options,
+    progress: Progress<'_>,
+) -> Result<Arc<Store>> {
     options.validate()?;
     look(&*host, dir, &options)?;
     let mut before: Option<Shape> = None;
     for _ in 0..ATTACH_TRIES_MAX {
-        let error = match attach_once(&host, dir, &options) {
+        let error = match attach_once(&host, dir, &options, &mut *progress) {
             Err(error) if may_be_motion(&error) => error,
             result => return result,
         };
@@ -64,7 +69,12 @@ fn may_be_motion(error: &Error) -> bool {
     }
 }
 
-fn attach_once(host: &Arc<dyn Host>, dir: &Path, options: &Options) -> Result<Arc<Store>> {
+fn attach_once(
+    host: &Arc<dyn Host>,
+    dir: &Path,
+    options: &Options,
+    progress: Progress<'_>,
+) -> Result<Arc<Store>> {
     let path = dir.join(DATA);
     let file = host.open(&path, OpenMode::Read).map_err(|e| Error::io("open", &path, e))?;
     let (newest, _) = read_metas(&*file, &path)?;
@@ -72,7 +82,7 @@ fn attach_once(host: &Arc<dyn Host>, dir: &Path, options: &Options) -> Result<Ar
     let (host, options) = (Arc::clone(host), options.clone());
     // The other meta page protects nothing here, and its space map may go at any moment.
     let store = assemble(host, dir, file, &newest, None, options, None)?;
-    replay_log(&store, &newest)?;
+    replay_log(&store, &newest, progress)?;
     Ok(store)
 }
 

@@ -21,6 +21,7 @@ pub(crate) use attach::attach;
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -53,7 +54,12 @@ pub(crate) const LOG: &str = "wal";
 pub(crate) const LOCK: &str = "lock";
 
 /// Opens or creates the database in `dir`.
-pub(crate) fn open(host: Arc<dyn Host>, dir: &Path, options: Options) -> Result<Arc<Store>> {
+pub(crate) fn open(
+    host: Arc<dyn Host>,
+    dir: &Path,
+    options: Options,
+    progress: Progress<'_>,
+) -> Result<Arc<Store>> {
     options.validate()?;
     let found = look(&*host, dir, &options)?;
     let lock = take_lock(&*host, dir, &options)?;
@@ -80,7 +86,7 @@ pub(crate) fn open(host: Arc<dyn Host>, dir: &Path, options: Options) -> Result<
     let (newest, other) = read_metas(&*file, &path)?;
     check_shape(&*file, &path, &newest, &options)?;
     let store = assemble(host, dir, file, &newest, other.as_ref(), options, lock)?;
-    replay_log(&store, &newest)?;
+    replay_log(&store, &newest, progress)?;
     if !store.options.read_only {
         // Who removes what has expired will tell of a damaged list.
         let next_due = WriteTxn::begin_unlogged(&store)?.next_due();
@@ -322,14 +328,61 @@ fn assemble(
     }))
 }
 
+/// How far an open has come that replays the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenProgress {
+    /// Commits read from the log.
+    pub transactions: u64,
+    /// Bytes of them.
+    pub log_bytes: u64,
+}
+
+/// Told of an open now and then; a break stops it.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(OpenProgress) -> ControlFlow<()>;
+
+/// So many bytes of the log are read between two calls of a progress.
+const TOLD_BYTES: u64 = 1 << 20;
+
+/// What a progress is told.
+struct Told<'a> {
+    progress: Progress<'a>,
+    now: OpenProgress,
+    told_bytes: u64,
+}
+
+impl<'a> Told<'a> {
+    fn new(progress: Progress<'a>) -> Told<'a> {
+        Told { progress, now: OpenProgress::default(), told_bytes: 0 }
+    }
+
+    /// Takes note of a record that is replayed next.
+    fn note(&mut self, record: &[u8]) -> Result<()> {
+        self.now.transactions += 1;
+        self.now.log_bytes += record.len() as u64;
+        if self.now.transactions > 1 && self.now.log_bytes < self.told_bytes + TOLD_BYTES {
+            return Ok(());
+        }
+        self.told_bytes = self.now.log_bytes;
+        match (self.progress)(self.now).is_break() {
+            true => Err(Error::from(ErrorKind::Stopped { what: "open" })),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Brings the content up to the last whole commit of the log.
-fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
+fn replay_log(store: &Arc<Store>, newest: &Meta, progress: Progress<'_>) -> Result<()> {
     let mut replay = replay::Replay::begin(store, newest)?;
+    let mut told = Told::new(progress);
     let log = store.dir.join(LOG);
     let Meta { database_id, log: from, clean, .. } = *newest;
     let range = ReplayRange { keep: store.file_state.lock().older_log, from, clean };
     if store.options.read_only {
-        let mut apply = |position: Position, record: &[u8]| replay.take(position, record);
+        let mut apply = |position: Position, record: &[u8]| {
+            told.note(record)?;
+            replay.take(position, record)
+        };
         let read = if store.options.attach { Wal::attached } else { Wal::read_only };
         read(&*store.host, &log, database_id, range, &mut apply)?;
         return replay.finish();
@@ -340,7 +393,10 @@ fn replay_log(store: &Arc<Store>, newest: &Meta) -> Result<()> {
         database_id,
         range,
         wal_options(&store.options),
-        &mut |position, record| replay.take(position, record),
+        &mut |position, record| {
+            told.note(record)?;
+            replay.take(position, record)
+        },
     )?;
     replay.finish()?;
     store.wal.set(wal).expect("invariant: set once, here");

@@ -4,6 +4,8 @@
 //! newest tree, or from the log behind what was written before. Invariants:
 //! 1. A bucket that an operation is in, and that is missing, is made.
 
+use std::ops::ControlFlow;
+
 use crate::db::Db;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SALVAGE_TXN_BYTES;
@@ -139,7 +141,7 @@ impl Target {
     pub(super) fn finish(mut self) -> Result<Holds> {
         self.commit()?;
         self.db.checkpoint()?;
-        let report = self.db.check(&mut |_| {})?;
+        let report = self.db.check(&mut |_| ControlFlow::Continue(()))?;
         if let Some(problem) = report.problems.first() {
             let path = self.db.store().data_path();
             return Err(Error::corrupt(path, 0, "a sound copy", problem.clone()));

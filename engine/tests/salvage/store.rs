@@ -1,6 +1,7 @@
 //! A store to be damaged, with all that it should hold: a plain map, kept by the test.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -264,7 +265,7 @@ fn behind() -> Vec<Vec<Op>> {
 /// All that a database shows.
 pub(crate) fn read(disk: &SimDisk, dir: &str) -> Content {
     let db = Db::open_on(Arc::new(disk.clone()), dir, options()).expect("no fault");
-    let report = db.check(&mut |_| {}).expect("no fault");
+    let report = db.check(&mut |_| ControlFlow::Continue(())).expect("no fault");
     assert!(report.is_sound(), "{:?}", report.problems);
     let txn = db.begin_read().expect("no fault");
     let mut content = Content::default();

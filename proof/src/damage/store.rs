@@ -1,5 +1,6 @@
 //! The small store that is damaged: one of everything, in a few pages and a log.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -121,7 +122,7 @@ impl Store {
         let revision = view.id().0 as usize;
         let version = self.versions.get(revision).expect("a revision that was committed");
         let shown = assert_agrees(&view, version, Now::at(START_MS));
-        let report = db.check(&mut |_| {}).expect("a check");
+        let report = db.check(&mut |_| ControlFlow::Continue(())).expect("a check");
         assert!(shown.damaged == 0 || !report.is_sound(), "a read found what the check did not");
         if !report.is_sound() {
             return Verdict::Detected;

@@ -5,6 +5,7 @@
 //! without the one before.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -127,7 +128,7 @@ impl Oracle {
     /// An open database has all that is known to be there, and is sound.
     pub(crate) fn compare(&self, db: &Db) -> Result<(), Wrong> {
         self.compare_reads(db)?;
-        let report = db.check(&mut |_| {})?;
+        let report = db.check(&mut |_| ControlFlow::Continue(()))?;
         if !report.is_sound() || report.pages_reachable + report.pages_free != report.pages {
             return Err(Wrong::new(Why::Damaged, format!("{report:?}")));
         }

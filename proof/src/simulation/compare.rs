@@ -1,5 +1,6 @@
 //! Comparing all that a reader sees with the reference.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bristlecone::{Bucket, BucketNames, Db, ReadTxn, Result, Snapshot, WriteTxn};
@@ -34,7 +35,7 @@ reads!(WriteTxn);
 
 /// Panics unless the whole file is sound, no page lost and none in use twice.
 pub fn assert_sound(db: &Db) -> Result<()> {
-    let report = db.check(&mut |_| {})?;
+    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
     assert!(report.is_sound(), "{:#?}", report.problems);
     assert_eq!(report.pages_reachable + report.pages_free, report.pages, "{report:?}");
     Ok(())

@@ -4,6 +4,7 @@
 //! Nobody can keep a commit on such a disk. What is required: what is shown is right, or it is an
 //! error that says what is damaged; and what is opened is some committed state.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bristlecone::Db;
@@ -74,7 +75,8 @@ impl CrashHistory {
         let latest = self.latest_ms.max(disk.now_ms());
         let now = Now { earliest: version.time_ms.max(disk.now_ms()).min(latest), latest };
         let Shown { damaged, .. } = assert_agrees(&view, &version.root, now);
-        let sound = db.check(&mut |_| {}).is_ok_and(|report| report.is_sound());
+        let sound =
+            db.check(&mut |_| ControlFlow::Continue(())).is_ok_and(|report| report.is_sound());
         assert!(damaged == 0 || !sound, "a read found damage that the check did not find");
         lied.databases += 1;
         lied.damaged += u64::from(!sound);

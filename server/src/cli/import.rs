@@ -11,6 +11,7 @@ use crate::import::{ImportOptions, ImportPhase, ImportReport, import};
 
 use super::exit::Failure;
 use super::input::page_bytes;
+use super::interrupt::Interrupt;
 use super::output::{print_json, progress_bar};
 
 #[derive(Args, Debug)]
@@ -48,6 +49,7 @@ struct Summary {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let interrupt = Interrupt::watch()?;
     let begun = Instant::now();
     let bar = progress_bar("verify");
     let options = ImportOptions { page_bytes: arguments.page_bytes, ..ImportOptions::default() };
@@ -57,6 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         bar.set_length(progress.pages_total);
         bar.set_position(progress.pages_done);
+        interrupt.flow()
     });
     bar.finish_and_clear();
     let ImportReport { buckets, keys, bytes, .. } = imported?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::input;
+use super::interrupt::Interrupt;
 use super::output::{print_json, progress_bar};
 
 #[derive(Args, Debug)]
@@ -90,12 +91,15 @@ struct Report<'a> {
 
 pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let db = input::open_to_read(&arguments.dir)?;
+    let interrupt = Interrupt::watch()?;
     let bar = progress_bar("check");
     let report = db.check(&mut |progress| {
         bar.set_length(progress.pages_total);
         bar.set_position(progress.pages_done);
-    })?;
+        interrupt.flow()
+    });
     bar.finish_and_clear();
+    let report = report?;
     print_report(arguments, &report)?;
     match report.problems.is_empty() {
         true => Ok(()),

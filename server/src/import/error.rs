@@ -17,6 +17,8 @@ pub enum ImportError {
     Bolt(BoltError),
     /// The database refused or failed.
     Database(Error),
+    /// It was stopped as asked.
+    Stopped,
     /// The database holds buckets already.
     NotEmpty {
         /// The database's directory.
@@ -103,6 +105,7 @@ impl fmt::Display for ImportError {
             ImportError::RootSequence { found } => {
                 write!(f, "expected the root bucket to have the sequence 0, found {found}")
             }
+            ImportError::Stopped => f.write_str("import stopped as asked"),
             ImportError::ReservedName => {
                 let name = IMPORT_INCOMPLETE.escape_ascii();
                 write!(f, "expected no bucket of the name {name}, which is reserved")

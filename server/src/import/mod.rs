@@ -17,6 +17,7 @@ mod writer;
 
 use std::ffi::OsString;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bristlecone::{Db, ErrorKind, Options};
@@ -80,7 +81,8 @@ pub struct ImportReport {
     pub txns: u64,
 }
 
-/// Imports the bbolt file `file` into the database in `dir`.
+/// Imports the bbolt file `file` into the database in `dir`. `progress` is told now and then, and
+/// stops it when it breaks.
 ///
 /// # Errors
 /// [`ImportError`] tells them; nothing is left behind in any of these cases.
@@ -88,12 +90,11 @@ pub fn import(
     file: &Path,
     dir: &Path,
     options: &ImportOptions,
-    progress: &mut dyn FnMut(ImportProgress),
+    progress: &mut dyn FnMut(ImportProgress) -> ControlFlow<()>,
 ) -> Result<ImportReport, ImportError> {
     let source = BoltFile::open(file)?;
-    let survey = Survey::of(&source, &mut |pages| {
-        progress(tell(&source, ImportPhase::Verify, pages));
-    })?;
+    let survey =
+        Survey::of(&source, &mut |pages| progress(tell(&source, ImportPhase::Verify, pages)))?;
     let page_bytes = match options.page_bytes {
         Some(page_bytes) => page_bytes,
         None => survey.page_bytes()?,
@@ -121,7 +122,7 @@ fn fill(
     source: &BoltFile,
     survey: &Survey,
     options: &ImportOptions,
-    progress: &mut dyn FnMut(ImportProgress),
+    progress: &mut dyn FnMut(ImportProgress) -> ControlFlow<()>,
 ) -> Result<ImportReport, ImportError> {
     // An existing database keeps its page size.
     survey.check(page_bytes_of(db))?;
@@ -132,8 +133,7 @@ fn fill(
             Event::Pair { key, value } => writer.pair(key, value),
             Event::LeaveBucket => writer.leave(),
             Event::Progress { pages_read } => {
-                progress(tell(source, ImportPhase::Import, pages_read));
-                Ok(())
+                go_on(progress(tell(source, ImportPhase::Import, pages_read)))
             }
         }
     })?;
@@ -141,6 +141,14 @@ fn fill(
     // While a failure can still undo the import; closing has little left to do then.
     db.checkpoint()?;
     Ok(ImportReport { buckets: survey.buckets(), keys: survey.keys(), bytes: survey.bytes(), txns })
+}
+
+/// An error where progress broke.
+fn go_on(flow: ControlFlow<()>) -> Result<(), ImportError> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(ImportError::Stopped),
+    }
 }
 
 fn page_bytes_of(db: &Db) -> usize {

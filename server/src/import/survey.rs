@@ -2,6 +2,8 @@
 //!
 //! Never writes. It walks as [`BoltFile::verify`] does, so whatever that refuses, this refuses.
 
+use std::ops::ControlFlow;
+
 use bristlecone::limits::{
     BUCKET_DEPTH_MAX, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX, VALUE_BYTES_MAX, key_bytes_max,
 };
@@ -41,7 +43,7 @@ impl Survey {
     /// Reads the file to its end; `progress` is told the pages read.
     pub(super) fn of(
         source: &BoltFile,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Survey, ImportError> {
         match source.root_sequence() {
             0 => {}
@@ -68,7 +70,7 @@ impl Survey {
                     survey.longest_value.note(value.len(), &names)?;
                 }
                 Event::LeaveBucket => drop(names.pop()),
-                Event::Progress { pages_read } => progress(pages_read),
+                Event::Progress { pages_read } => super::go_on(progress(pages_read))?,
             }
             Ok(())
         })?;
