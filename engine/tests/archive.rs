@@ -356,3 +356,80 @@ fn a_full_disk_stops_an_archive_and_a_restore_and_nothing_is_lost() -> Result<()
     assert!(archives > 0 && restores > 3, "{archives} {restores}");
     Ok(())
 }
+
+#[test]
+fn what_an_archive_is_said_to_have_is_durable_whatever_was_cut_short_before() -> Result<()> {
+    let mut cut_short = 0;
+    for path in ["/", "/archive"] {
+        for after in 0..6 {
+            let disk = disk(8);
+            let db = open(&disk, "/db");
+            (1..=5).try_for_each(|number| commit(&db, number))?;
+            let plan = FaultPlan::new(OpKind::SyncDir, Fault::Refuse(ENOSPC)).on(path);
+            disk.fail(plan.after(after));
+            let first = archive(&db);
+            disk.clear_faults();
+            cut_short += usize::from(first.is_err());
+            let second = archive(&db)?;
+            assert_eq!(second.revision, TxnId(5));
+            for seed in 0..20 {
+                let left = disk.crash(seed);
+                let found = Archive::open_on(Arc::new(left), "/archive")?.newest();
+                assert_eq!(found, Some(TxnId(5)), "sync {after} of {path}");
+            }
+        }
+    }
+    assert!(cut_short > 2, "{cut_short}");
+    Ok(())
+}
+
+#[test]
+fn a_hole_is_told_where_it_may_matter() -> Result<()> {
+    let disk = disk(9);
+    let db = open(&disk, "/db");
+    let mut times = Vec::new();
+    for number in 1..=6 {
+        disk.advance_ms(1000);
+        commit(&db, number)?;
+        times.push(db.begin_write()?.now());
+        archive(&db)?;
+    }
+    let file = |first: u64| {
+        let names = disk.list_all();
+        let name = format!("/archive/changes-{first:020}");
+        let found = names.keys().find(|path| path.to_string_lossy().starts_with(&name));
+        found.expect("a file of changes").clone()
+    };
+    bristlecone::io::Host::remove_file(&disk, &file(3)).expect("it is there");
+    let restored = |point| restore(&disk.fork(), point, "/new").map(|report| report.revision.0);
+    assert_eq!(restored(RestorePoint::Transaction(TxnId(2)))?, 2);
+    for point in
+        [RestorePoint::Newest, RestorePoint::Time(times[4]), RestorePoint::Transaction(TxnId(5))]
+    {
+        assert_invalid(&restored(point).unwrap_err(), "expected");
+    }
+    // What the log still has fills it.
+    assert!(!archive(&db)?.has_gap);
+    for (index, time) in times.iter().enumerate() {
+        assert_eq!(restored(RestorePoint::Time(*time))?, index as u64 + 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_file_does_not_keep_what_is_before_it() -> Result<()> {
+    let disk = disk(10);
+    let db = open(&disk, "/db");
+    for round in 0..3 {
+        (round * 5 + 1..=round * 5 + 5).try_for_each(|number| commit(&db, number))?;
+        archive(&db)?;
+    }
+    let path = "/archive/changes-00000000000000000011-00000000000000000015.bcb";
+    disk.overwrite(path, 100, &[0xff; 8]).expect("it is there");
+    for point in [5, 7, 10] {
+        let into = format!("/new-{point}");
+        restore(&disk, RestorePoint::Transaction(TxnId(point)), &into)?;
+    }
+    assert!(restore(&disk, RestorePoint::Newest, "/newest").unwrap_err().is_corrupt());
+    Ok(())
+}

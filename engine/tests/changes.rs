@@ -366,3 +366,132 @@ fn who_waits_is_woken_by_a_commit() -> Result<()> {
     assert_eq!(follower.join().expect("no panic")?, 200);
     Ok(())
 }
+
+/// A log that has no record: that of transaction 2 was long, in a file of its own, and is gone.
+fn without_records(disk: &SimDisk) -> Result<Db> {
+    let db = open(disk, options().log_bytes_kept(0))?;
+    commit(&db, 1)?;
+    db.checkpoint()?;
+    db.update(|txn| txn.bucket_mut("bucket")?.put("long", vec![7; 60_000]))?;
+    db.checkpoint()?;
+    db.close()?;
+    open(disk, options().log_bytes_kept(0))
+}
+
+#[test]
+fn what_is_in_no_record_of_the_log_is_compacted() -> Result<()> {
+    let disk = SimDisk::new(9);
+    let db = without_records(&disk)?;
+    for after in 0..2 {
+        assert!(db.changes(TxnId(after)).unwrap_err().is_compacted(), "after {after}");
+    }
+    let mut changes = db.changes(TxnId(2))?;
+    assert_eq!(changes.try_next()?, None);
+    commit(&db, 3)?;
+    assert_eq!(ids(&all(&mut changes)?), [3]);
+    // A reader that was there before, and one that waits: told at once, and each time.
+    let disk = SimDisk::new(10);
+    let db = open(&disk, options().log_bytes_kept(0))?;
+    commit(&db, 1)?;
+    let mut before = db.changes(TxnId(0))?;
+    db.checkpoint()?;
+    for number in 2..40 {
+        commit(&db, number)?;
+        db.checkpoint()?;
+    }
+    let begun = Instant::now();
+    // It has looked at the first one already.
+    assert_eq!(before.try_next()?.map(|next| next.id()), Some(TxnId(1)));
+    for _ in 0..3 {
+        assert!(before.next_timeout(Duration::from_secs(60)).unwrap_err().is_compacted());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    Ok(())
+}
+
+#[test]
+fn who_has_seen_everything_misses_nothing_when_its_segment_is_recycled() -> Result<()> {
+    let mut told = 0;
+    for kept in (0..300_000).step_by(4096) {
+        let disk = SimDisk::new(11);
+        let db = open(&disk, options().log_bytes_kept(kept))?;
+        commit(&db, 1)?;
+        let mut changes = db.changes(TxnId(0))?;
+        assert_eq!(ids(&all(&mut changes)?), [1]);
+        db.checkpoint()?;
+        db.update(|txn| txn.bucket_mut("bucket")?.put("long", vec![7; 70_000]))?;
+        db.checkpoint()?;
+        commit(&db, 3)?;
+        db.checkpoint()?;
+        if db.changes(TxnId(1)).is_ok() {
+            assert_eq!(ids(&all(&mut changes)?), [2, 3], "{kept} bytes are kept");
+            told += 1;
+        }
+    }
+    assert!(told > 10, "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_closed_database_has_no_more_changes() -> Result<()> {
+    let db = open(&SimDisk::new(12), options())?;
+    let mut changes = db.changes(TxnId(0))?;
+    let follower = std::thread::spawn(move || -> Result<Vec<u64>> {
+        let mut told = Vec::new();
+        loop {
+            match changes.next_timeout(Duration::MAX) {
+                Ok(next) => told.push(next.expect("nobody waits for so long").id().0),
+                Err(error) if matches!(error.kind(), ErrorKind::Closed { .. }) => return Ok(told),
+                Err(error) => return Err(error),
+            }
+        }
+    });
+    commit(&db, 1)?;
+    let mut txn = db.begin_write()?;
+    txn.bucket_mut("bucket")?.put("buffered", "1")?;
+    txn.set_durability(Durability::Buffered);
+    txn.commit()?;
+    db.close()?;
+    assert_eq!(follower.join().expect("no panic")?, [1, 2]);
+    Ok(())
+}
+
+#[test]
+fn a_data_file_that_must_grow_on_a_full_disk_takes_the_room_of_the_kept_log() -> Result<()> {
+    let disk = SimDisk::new(13);
+    let db = open(&disk, options().log_bytes_kept(1 << 30))?;
+    let commit = |number: u64| {
+        let key = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        db.update(|txn| txn.create_bucket_if_missing("b")?.put(key, vec![number as u8; 1000]))
+    };
+    for number in 1..=600 {
+        commit(number)?;
+        if number % 30 == 0 {
+            db.checkpoint()?;
+        }
+    }
+    (601..=2000).try_for_each(commit)?;
+    disk.set_capacity(Some(disk.space_bytes() + 60_000));
+    let refused = (2001..9000).find(|number| commit(*number).is_err()).expect("it is full");
+    db.checkpoint()?;
+    commit(refused)?;
+    assert!(db.changes(TxnId(1)).unwrap_err().is_compacted());
+    Ok(())
+}
+
+#[test]
+fn a_repeat_that_is_refused_does_not_move_the_clock() -> Result<()> {
+    let (leader_disk, disk) = (SimDisk::new(14), SimDisk::new(15));
+    let leader = open(&leader_disk, options())?;
+    let follower = open(&disk, options().sweep(false))?;
+    leader_disk.advance_ms(10_000_000_000);
+    leader.update(|txn| txn.create_bucket("a").map(|_| ()))?;
+    leader.update(|txn| txn.bucket_mut("a")?.put("k", "v"))?;
+    let transactions = all(&mut leader.changes(TxnId(0))?)?;
+    let before = follower.begin_read()?.now();
+    follower.repeat(&transactions[1], Durability::Sync).unwrap_err();
+    follower.update(|txn| txn.create_bucket("b").map(|_| ()))?;
+    follower.repeat(&transactions[1], Durability::Sync).unwrap_err();
+    assert_eq!(follower.begin_read()?.now(), before);
+    Ok(())
+}

@@ -142,3 +142,40 @@ fn a_limit_that_no_database_fits_is_refused() {
     let error = Options::new().data_bytes_max(1 << 19).open(dir.path()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::InvalidArgument { .. }), "{error}");
 }
+
+#[test]
+fn what_has_expired_is_removed_from_a_full_data_file() -> Result<()> {
+    let disk = SimDisk::new(9);
+    let db = open(&disk, false)?;
+    let key = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    let ttl = std::time::Duration::from_secs(5);
+    let lease = |number: u64| {
+        db.update(|txn| txn.create_bucket_if_missing("b")?.put_with_ttl(key(number), [1; 100], ttl))
+    };
+    let count = (0..).find(|number| lease(*number).is_err()).expect("it is full");
+    assert!(count > 3000, "{count}");
+    disk.advance_ms(6000);
+    while !db.sweep(&mut |_| ControlFlow::Continue(()))?.is_finished {}
+    db.sync()?;
+    assert_eq!(db.view(|txn| Ok(txn.bucket("b")?.len()))?, 0);
+    assert!((0..).find(|number| lease(*number).is_err()) > Some(3000));
+    assert_sound(&db)
+}
+
+#[test]
+fn of_a_data_file_that_holds_too_much_anything_may_be_removed() -> Result<()> {
+    let disk = SimDisk::new(10);
+    let open = |bytes| {
+        let options = Options::new().page_bytes(4096).threads(false).data_bytes_max(bytes);
+        Db::open_on(Arc::new(disk.clone()), "/db", options)
+    };
+    let db = open(1 << 40)?;
+    (0..3000).try_for_each(|number| put(&db, number, 1000))?;
+    db.close()?;
+    let db = open(BYTES_MAX)?;
+    assert_full(&put(&db, 3000, 1000).unwrap_err());
+    (0..3000).try_for_each(|number| delete(&db, number).map(|_| ()))?;
+    let tried = put(&db, 0, 1000).or_else(|_| put(&db, 0, 1000));
+    tried?;
+    assert_sound(&db)
+}

@@ -56,3 +56,6 @@ const _: () = assert!(
 const _: () = assert!(URI_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(LIST_KEYS_DEFAULT <= LIST_KEYS_MAX);
 const _: () = assert!((IMPORT_BATCH_BYTES as u64) < IMPORT_TXN_BYTES_MAX);
+
+/// Of the log that no recovery needs, commands leave so many bytes for readers of changes.
+pub const LOG_BYTES_KEPT: u64 = 256 << 20;

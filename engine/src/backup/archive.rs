@@ -21,12 +21,15 @@ use crate::error::{Error, Result};
 use crate::ids::TxnId;
 use crate::io::{Host, RealHost};
 use crate::options::Options;
+use crate::recovery::sync_parent;
 
 use super::container::{BlockReader, Header};
 use super::file::OldFile;
 use super::forward::{Forward, RestorePoint};
 use super::read::Content;
-use super::{Backup, BackupOptions, BackupProgress, BackupReport, RestoreOptions, RestoreReport};
+use super::{
+    Backup, BackupKind, BackupOptions, BackupProgress, BackupReport, RestoreOptions, RestoreReport,
+};
 use super::{changes, restore, to_file, write};
 
 const SUFFIX: &str = ".bcb";
@@ -82,7 +85,7 @@ impl Archive {
     /// The newest revision that can be restored, going by the names of the files.
     #[must_use]
     pub fn newest(&self) -> Option<TxnId> {
-        self.full.last().map(|full| self.follow(*full).last().map_or(*full, |(_, last)| *last))
+        self.full.last().map(|full| self.reach(*full))
     }
 
     /// The revisions of the full backups, in order.
@@ -121,7 +124,7 @@ impl Archive {
         let content = Content::begin(self.backup(&full_name(full))?, "restore", progress)?;
         let later = self.follow(full);
         let mut later = later.iter().map(|(first, last)| self.backup(&changes_name(*first, *last)));
-        let forward = Forward { point, later: &mut later };
+        let forward = Forward { point, later: &mut later, hole: self.hole_after(full) };
         restore::into_new(content, Some(forward), &self.host, into, options, database)
     }
 
@@ -157,16 +160,24 @@ impl Archive {
         later
     }
 
-    /// After which transactions changes may be added: where the last ones ended, or else the newest
-    /// full backup.
+    /// How far it reaches from a revision on, without a gap.
+    fn reach(&self, from: TxnId) -> TxnId {
+        self.follow(from).last().map_or(from, |(_, last)| *last)
+    }
+
+    /// After which transactions changes may be added: where those end that lead on from the full
+    /// backup before the last, which may not lead up to the last one yet; or from the last one.
     fn ends(&self) -> Vec<TxnId> {
-        let Some(full) = self.full.last() else { return Vec::new() };
-        let last = self.changes.iter().map(|(_, last)| *last).max();
-        let mut ends = vec![last.unwrap_or(self.full[0])];
-        if ends[0] < *full {
-            ends.push(*full);
-        }
-        ends
+        let Some((last, others)) = self.full.split_last() else { return Vec::new() };
+        let before = others.last().map(|full| self.reach(*full)).filter(|end| end < last);
+        before.into_iter().chain([self.reach(*last)]).collect()
+    }
+
+    /// The first transaction behind a hole in what leads on from a revision, if there is one.
+    fn hole_after(&self, from: TxnId) -> Option<TxnId> {
+        let reached = self.reach(from);
+        let changes = self.changes.iter().map(|(first, _)| *first);
+        changes.chain(self.full.iter().copied()).filter(|first| *first > reached).min()
     }
 
     fn backup(&self, name: &str) -> Result<Backup<'static>> {
@@ -207,7 +218,7 @@ impl Db {
         let dir = dir.as_ref();
         let store = self.store();
         let host = &*store.host;
-        make_dir(host, dir)?;
+        settle_dir(host, dir)?;
         let archive = Archive::open_on(Arc::clone(&store.host), dir)?;
         self.check_archive(&archive)?;
         let mut has_gap = false;
@@ -228,7 +239,11 @@ impl Db {
             })?;
             return Ok(ArchiveReport { added: Some(added), has_gap, revision: added.revision });
         }
-        let added = self.archive_full(dir, options, progress)?;
+        let snapshot = self.backup_snapshot()?;
+        let path = dir.join(full_name(snapshot.id()));
+        let added = to_file(host, &path, options, progress, |file, name, progress| {
+            write::write(&snapshot, file, name, options, progress)
+        })?;
         Ok(ArchiveReport { added: Some(added), has_gap, revision: added.revision })
     }
 
@@ -243,11 +258,12 @@ impl Db {
         options: &BackupOptions,
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<BackupReport> {
-        options.validate()?;
+        // What comes before it must be there, too, for points between to be restored.
+        let before = self.archive(dir.as_ref(), options, progress)?;
+        if let Some(added) = before.added.filter(|added| added.kind == BackupKind::Full) {
+            return Ok(added);
+        }
         let (dir, host) = (dir.as_ref(), &*self.store().host);
-        make_dir(host, dir)?;
-        let archive = Archive::open_on(Arc::clone(&self.store().host), dir)?;
-        self.check_archive(&archive)?;
         let snapshot = self.backup_snapshot()?;
         let path = dir.join(full_name(snapshot.id()));
         to_file(host, &path, options, progress, |file, name, progress| {
@@ -271,14 +287,17 @@ impl Db {
     }
 }
 
-fn make_dir(host: &dyn Host, dir: &Path) -> Result<()> {
+/// Makes the directory where it is missing, and all names in it, and its own, durable: one that was
+/// killed, or failed, before it had done so is no reason to believe them.
+fn settle_dir(host: &dyn Host, dir: &Path) -> Result<()> {
     match host.create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error::io("create", dir, error))
+            return Err(Error::io("create", dir, error));
         }
-        Err(_) => Ok(()),
-        Ok(()) => crate::recovery::sync_parent(host, dir),
+        Err(_) | Ok(()) => {}
     }
+    sync_parent(host, dir)?;
+    host.sync_dir(dir).map_err(|error| Error::io("sync", dir, error))
 }
 
 fn full_name(revision: TxnId) -> String {
@@ -328,10 +347,9 @@ mod tests {
         assert_eq!(archive.follow(TxnId(3)), [(4, 7), (5, 9), (10, 12)].map(txn));
         assert_eq!(archive.follow(TxnId(12)), []);
         assert_eq!(archive.newest(), Some(TxnId(21)));
-        assert_eq!(archive.ends(), [TxnId(21)]);
-        let archive = Archive { full: vec![TxnId(3), TxnId(30)], ..archive };
-        assert_eq!(archive.ends(), [TxnId(21), TxnId(30)], "a full one fills no gap");
-        let archive = Archive { full: vec![TxnId(3), TxnId(20)], ..archive };
+        assert_eq!(archive.ends(), [TxnId(12), TxnId(21)], "a full one fills no gap");
+        let hole = |from| archive.hole_after(TxnId(from));
+        assert_eq!((hole(3), hole(20)), (Some(TxnId(14)), None));
         assert_eq!(archive.name_of(TxnId(21)), changes_name(TxnId(21), TxnId(21)));
         assert_eq!(archive.name_of(TxnId(20)), full_name(TxnId(20)));
     }

@@ -110,7 +110,10 @@ pub(super) fn write(
     let mut blocks = Paced::begin(store, out, name, &header, options, progress)?;
     let mut counts: Counts = [0; 3];
     while feed.position() < header.last {
-        let next = feed.try_next()?.expect("invariant: it was published before this began");
+        let Some(next) = feed.try_next()? else {
+            let (after, oldest) = (feed.position(), header.last.next());
+            return Err(Error::from(ErrorKind::Compacted { after, oldest }));
+        };
         let record = next.as_bytes();
         counts[0] += 1;
         counts[1] += record.len() as u64;

@@ -92,7 +92,10 @@ impl<'a> NewFile<'a> {
         let renamed = self.host.rename(&self.unfinished, self.path);
         renamed.map_err(|error| Error::io("rename", &self.unfinished, error))?;
         self.has_name = true;
-        sync_parent(self.host, self.path)
+        sync_parent(self.host, self.path).inspect_err(|_| {
+            // It may be there after a power cut, or not: so that nobody counts on it, it is not.
+            let _ = self.host.remove_file(self.path);
+        })
     }
 }
 

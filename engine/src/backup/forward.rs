@@ -21,6 +21,8 @@ use super::{Backup, Progress};
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
 /// Transactions that are made in one.
 const TRANSACTIONS_PER_STEP: usize = 1000;
+/// And bytes of them.
+const BYTES_PER_STEP: usize = 4 << 20;
 
 /// How far to restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ impl RestorePoint {
 pub(super) struct Forward<'f, 'b> {
     pub(super) point: RestorePoint,
     pub(super) later: &'f mut dyn Iterator<Item = Result<Backup<'b>>>,
+    /// The first transaction that there is behind those of `later`, if some are missing.
+    pub(super) hole: Option<TxnId>,
 }
 
 /// How far it came.
@@ -82,12 +86,12 @@ impl Forward<'_, '_> {
         progress: Progress<'_>,
     ) -> Result<Reached> {
         let begin = Reached { revision: full.last, time_ms: full.time_ms, transactions: 0 };
-        let mut steps = Steps { store, reached: begin, txn: None, in_step: 0 };
+        let mut steps = Steps { store, reached: begin, txn: None, in_step: 0, bytes: 0 };
         let mut is_beyond = false;
-        for backup in self.later {
-            if is_beyond {
-                break;
-            }
+        let point = self.point;
+        let is_reached = |at: TxnId| matches!(point, RestorePoint::Transaction(last) if at >= last);
+        while !is_beyond && !is_reached(steps.reached.revision) {
+            let Some(backup) = self.later.next() else { break };
             let mut log = Log::begin(backup?, "restore", &mut *progress)?;
             check_follows(&log.header, full, steps.reached.revision)?;
             while let Some(transaction) = log.next()? {
@@ -105,6 +109,13 @@ impl Forward<'_, '_> {
         match self.point {
             RestorePoint::Transaction(last) if revision < last => Err(Error::invalid(format!(
                 "expected a transaction up to {revision}, found {last}"
+            ))),
+            RestorePoint::Transaction(_) => Ok(steps.reached),
+            // Whether what is missing belongs to it, nobody can tell.
+            _ if !is_beyond && self.hole.is_some() => Err(Error::invalid(format!(
+                "expected changes from {} on, found the next of {:?}",
+                revision.next(),
+                self.hole.unwrap_or_default()
             ))),
             _ => Ok(steps.reached),
         }
@@ -132,6 +143,7 @@ struct Steps<'s> {
     reached: Reached,
     txn: Option<WriteTxn>,
     in_step: usize,
+    bytes: usize,
 }
 
 impl Steps<'_> {
@@ -146,14 +158,15 @@ impl Steps<'_> {
         self.reached.time_ms = transaction.time_ms();
         self.reached.transactions += 1;
         self.in_step += 1;
-        match self.in_step >= TRANSACTIONS_PER_STEP {
+        self.bytes += transaction.as_bytes().len();
+        match self.in_step >= TRANSACTIONS_PER_STEP || self.bytes >= BYTES_PER_STEP {
             true => self.end(),
             false => Ok(()),
         }
     }
 
     fn end(&mut self) -> Result<()> {
-        self.in_step = 0;
+        (self.in_step, self.bytes) = (0, 0);
         let Some(mut txn) = self.txn.take() else { return Ok(()) };
         txn.set_id(self.reached.revision);
         txn.replace_tip()?;

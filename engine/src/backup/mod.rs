@@ -471,7 +471,7 @@ impl<'a> Backup<'a> {
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<RestoreReport> {
         let content = Content::begin(self, "restore", progress)?;
-        let forward = Forward { point, later };
+        let forward = Forward { point, later, hole: None };
         restore::into_new(content, Some(forward), host, into.as_ref(), options, database)
     }
 

@@ -22,6 +22,8 @@ pub struct Changes {
     is_there: bool,
     /// The record of the next transaction, if that was read on the way.
     next: Option<Vec<u8>>,
+    /// The oldest transaction that there was when this reader was found to have come too late.
+    lost: Option<TxnId>,
 }
 
 impl Changes {
@@ -46,7 +48,7 @@ impl Changes {
             }
         };
         let store = Arc::clone(store);
-        let mut changes = Changes { store, reader, after, is_there: false, next: None };
+        let mut changes = Changes { store, reader, after, is_there: false, next: None, lost: None };
         changes.find()?;
         Ok(changes)
     }
@@ -64,6 +66,9 @@ impl Changes {
     /// every later call says the same. `Corrupt` when the log is damaged, `Io` when it cannot be
     /// read.
     pub fn try_next(&mut self) -> Result<Option<Transaction>> {
+        if let Some(oldest) = self.lost {
+            return Err(compacted(self.after, oldest));
+        }
         self.find()?;
         let found = match self.next.take() {
             Some(record) => Found::Record(record),
@@ -72,29 +77,41 @@ impl Changes {
         match found {
             Found::Record(record) => {
                 let next = Transaction::of_record(record).map_err(|found| self.damaged(found))?;
-                if next.id() != self.after.next() {
+                if next.id() <= self.after {
                     return Err(self.damaged(format!("transaction {}", next.id())));
+                }
+                if next.id() > self.after.next() {
+                    return Err(self.lose(next.id()));
                 }
                 self.after = next.id();
                 Ok(Some(next))
             }
             Found::Nothing => Ok(None),
-            Found::Recycled => Err(self.compacted()),
+            Found::Recycled => Err(self.lose_all()),
         }
     }
 
     /// The next transaction; waits for it, but no longer than `timeout`.
     ///
     /// # Errors
-    /// As [`try_next`](Changes::try_next).
+    /// As [`try_next`](Changes::try_next), and `Closed` when the database was closed and all was
+    /// told.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Transaction>> {
         let until = Instant::now().checked_add(timeout);
         loop {
             if let Some(next) = self.try_next()? {
                 return Ok(Some(next));
             }
-            if !self.wait(until) {
-                return self.try_next();
+            let is_over = until.is_some_and(|until| Instant::now() >= until);
+            if is_over || !self.wait(until) {
+                let last = self.try_next()?;
+                let is_at_end = self.store.signals.is_at_end.load(Ordering::Relaxed);
+                return match last {
+                    None if is_at_end => {
+                        Err(Error::from(ErrorKind::Closed { path: self.store.dir.clone() }))
+                    }
+                    last => Ok(last),
+                };
             }
         }
     }
@@ -106,7 +123,8 @@ impl Changes {
         signals.followers.fetch_add(1, Ordering::SeqCst);
         let mut state = signals.state.lock();
         let mut in_time = true;
-        while self.newest().0 <= self.after && in_time {
+        let is_at_end = || signals.is_at_end.load(Ordering::Relaxed);
+        while self.newest().0 <= self.after && in_time && !is_at_end() {
             match until {
                 Some(until) => {
                     in_time = !signals.published.wait_until(&mut state, until).timed_out();
@@ -116,7 +134,7 @@ impl Changes {
         }
         drop(state);
         signals.followers.fetch_sub(1, Ordering::SeqCst);
-        in_time
+        in_time && !is_at_end()
     }
 
     /// The newest transaction that may be told, and the position behind it.
@@ -133,14 +151,14 @@ impl Changes {
                     let header = RecordReader::new(&record).map(|reader| reader.txn);
                     let txn = header.map_err(|found| self.damaged(found))?;
                     if txn > self.after.next() {
-                        return Err(compacted(self.after, txn));
+                        return Err(self.lose(txn));
                     }
                     self.is_there = txn >= self.after;
                     self.next = (txn > self.after).then_some(record);
                 }
                 // Nothing comes after it.
                 Found::Nothing => self.is_there = true,
-                Found::Recycled => return Err(self.compacted()),
+                Found::Recycled => return Err(self.lose_all()),
             }
         }
         Ok(())
@@ -152,15 +170,23 @@ impl Changes {
             return Ok(Found::Nothing);
         }
         Ok(match self.reader.next(end)? {
-            Read::Record(record) => Found::Record(record.to_vec()),
-            Read::End => Found::Nothing,
-            Read::Recycled => Found::Recycled,
+            Read::Record(record) => Found::Record(record),
+            // What was published up to there is not in the log: it is in a checkpoint, and the
+            // segments that had it are gone; or it came out of a backup.
+            Read::End | Read::Recycled => Found::Recycled,
         })
     }
 
-    /// What to say when what comes next is gone.
-    fn compacted(&self) -> Error {
-        compacted(self.after, oldest(&self.store).unwrap_or_else(|_| self.newest().0.next()))
+    /// What to say, now and always, when what comes next is gone.
+    fn lose(&mut self, oldest: TxnId) -> Error {
+        self.lost = Some(oldest);
+        compacted(self.after, oldest)
+    }
+
+    fn lose_all(&mut self) -> Error {
+        let oldest = oldest(&self.store).unwrap_or_else(|_| self.newest().0.next());
+        // It may have come meanwhile that nothing is missing any more: not for this reader.
+        self.lose(oldest.max(self.after.next().next()))
     }
 
     fn damaged(&self, found: String) -> Error {
@@ -178,7 +204,7 @@ fn oldest(store: &Store) -> Result<TxnId> {
     };
     let Some(mut reader) = wal.reader(wal.start()) else { return Ok(newest.next()) };
     match reader.next(end)? {
-        Read::Record(record) => Ok(RecordReader::new(record).map_or(newest, |reader| reader.txn)),
+        Read::Record(record) => Ok(RecordReader::new(&record).map_or(newest, |reader| reader.txn)),
         Read::End | Read::Recycled => Ok(newest.next()),
     }
 }

@@ -12,7 +12,10 @@ pub(crate) fn repeat(txn: &mut WriteTxn, transaction: &Transaction) -> Result<()
         return Err(Error::invalid(format!("expected transaction {expected}, found {found}")));
     }
     txn.take_time(transaction.time_ms());
-    make_again(txn, transaction)
+    make_again(txn, transaction)?;
+    // Not before: what is refused changes nothing, the clock least of all.
+    txn.store().clock.advance(transaction.time_ms());
+    Ok(())
 }
 
 /// Does in `txn`, which sees what has expired, what `transaction` did.

@@ -145,7 +145,8 @@ impl Transaction {
             match operation {
                 Operation::Enter { .. } if depth < BUCKET_DEPTH_MAX => depth += 1,
                 Operation::Leave { levels } if levels <= depth as u64 => depth -= levels as usize,
-                Operation::Create { .. } | Operation::Drop { .. } => {}
+                Operation::Create { .. } if depth < BUCKET_DEPTH_MAX => {}
+                Operation::Drop { .. } => {}
                 Operation::Put { .. }
                 | Operation::Delete { .. }
                 | Operation::Sequence { .. }

@@ -63,7 +63,13 @@ struct Seal {
 ///
 /// REQUIRES: the caller has no write transaction open.
 pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
-    let mut wrote = run_once(store, closing, Also::Nothing)?;
+    let mut wrote = match run_once(store, closing, Also::Nothing) {
+        // What is kept of the log for readers, and ready for commits, may be what is missing.
+        Err(error) if error.is_full() && give_up_log(store)? => {
+            run_once(store, closing, Also::Nothing)?
+        }
+        first => first?,
+    };
     // Asked for once: a record that finds no room meanwhile asks again.
     let log_is_full = store.gauges.log_is_full.swap(false, Ordering::Relaxed);
     let data_is_full = store.gauges.data_is_full.swap(false, Ordering::Relaxed);
@@ -87,10 +93,18 @@ pub(crate) fn run(store: &Arc<Store>, closing: bool) -> Result<bool> {
     }
     if log_is_full {
         // Readers of the log have to do without.
-        let file = store.file_state.lock();
-        store.wal()?.recycle(file.older_log, Kept::Nothing)?;
+        give_up_log(store)?;
     }
     Ok(wrote)
+}
+
+/// Gives up all of the log that no recovery needs; true when the disk has more room by that.
+fn give_up_log(store: &Store) -> Result<bool> {
+    let wal = store.wal()?;
+    let file = store.file_state.lock();
+    let before = wal.stats().file_bytes;
+    wal.recycle(file.older_log, Kept::Nothing)?;
+    Ok(wal.stats().file_bytes < before)
 }
 
 /// True when what the log keeps for the older meta page alone is more than a quarter of the data

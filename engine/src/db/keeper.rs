@@ -182,6 +182,12 @@ impl Keeper {
         if self.store.wal.get().is_none() {
             return Ok(());
         }
+        let closed = self.write_last();
+        self.store.signals.end_followers();
+        closed
+    }
+
+    fn write_last(&self) -> Result<()> {
         // Whoever sat here before has appended its record; whoever comes after is refused.
         WriterGuard::take(&self.store).closed = true;
         self.store.check_poison()?;

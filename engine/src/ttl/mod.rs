@@ -75,9 +75,18 @@ pub(crate) fn lag(store: &Store) -> Duration {
 /// Removes some of what has expired.
 pub(crate) fn step(store: &Arc<Store>, trust: &Mutex<Trust>) -> Result<Swept> {
     let until_ms = trust.lock().until(clocks(store));
-    let mut txn = WriteTxn::begin(store)?;
-    let swept = txn.sweep(until_ms, HINTS_PER_STEP)?;
-    txn.commit_sweep(swept)?;
-    store.gauges.swept.fetch_add(swept.removed, Ordering::Relaxed);
-    Ok(swept)
+    let mut hints = HINTS_PER_STEP;
+    loop {
+        let mut txn = WriteTxn::begin(store)?;
+        let swept = txn.sweep(until_ms, hints)?;
+        match txn.commit_sweep(swept) {
+            // Records of many leaves make copies of all of them: where the file is full, fewer.
+            Err(error) if error.is_full() && hints > 1 => hints /= 4,
+            done => {
+                done?;
+                store.gauges.swept.fetch_add(swept.removed, Ordering::Relaxed);
+                return Ok(swept);
+            }
+        }
+    }
 }

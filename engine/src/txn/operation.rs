@@ -11,6 +11,7 @@
 //!            6 create     s bucket name
 //!            7 drop       s bucket name
 //!            8 sequence   n the bucket's new sequence number
+//!            9 expire     u64 the bucket's new expiry
 //! ```
 //!
 //! Numbers are little-endian. A record starts at the root, outside any bucket. The operations are

@@ -23,6 +23,8 @@ pub(crate) struct Signals {
     /// Who reads changes waits here for the next commit, and how many do.
     pub(crate) published: parking_lot::Condvar,
     pub(crate) followers: AtomicU32,
+    /// Set when no commit will follow any more. Changed with the state locked.
+    pub(crate) is_at_end: AtomicBool,
 }
 
 impl Signals {
@@ -34,6 +36,13 @@ impl Signals {
             let _locked = self.state.lock();
             self.published.notify_all();
         }
+    }
+
+    /// Tells those who wait for the next commit that there is none.
+    pub(crate) fn end_followers(&self) {
+        let _locked = self.state.lock();
+        self.is_at_end.store(true, Ordering::Relaxed);
+        self.published.notify_all();
     }
 
     /// Has a thread of the engine flush, within the delay, what was appended before this call.

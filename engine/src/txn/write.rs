@@ -147,7 +147,6 @@ impl WriteTxn {
     /// Takes the time of a transaction of another database, which it repeats: nothing has expired
     /// for it that had not for that one. REQUIRES that nothing was done yet.
     pub(crate) fn take_time(&mut self, time_ms: u64) {
-        self.store().clock.advance(time_ms);
         self.see_expired();
         if let Some(record) = self.record.take() {
             let piece_bytes = record.piece_bytes();

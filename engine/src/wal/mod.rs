@@ -457,9 +457,9 @@ pub(crate) struct Reader {
 
 /// What a reader of the running log comes upon.
 #[derive(Debug)]
-pub(crate) enum Read<'a> {
+pub(crate) enum Read {
     /// A record.
-    Record(&'a [u8]),
+    Record(Vec<u8>),
     /// Nothing more yet.
     End,
     /// What came next is gone.
@@ -468,11 +468,15 @@ pub(crate) enum Read<'a> {
 
 impl Reader {
     /// The next record in frames before `until`, a position that was published.
-    pub(crate) fn next(&mut self, until: Position) -> Result<Read<'_>> {
+    pub(crate) fn next(&mut self, until: Position) -> Result<Read> {
         if self.scan.wants_segments(until) {
             match self.log.live_from(self.scan.position()) {
                 Some(live) => self.scan.refresh(live),
-                None => return Ok(Read::Recycled),
+                // Nothing was missed where the log goes on with the next frame.
+                None => match self.log.live_from(self.log.start()) {
+                    Some(live) if self.scan.goes_on_in(&live[0]) => self.scan.move_to(live),
+                    _ => return Ok(Read::Recycled),
+                },
             }
         }
         match self.scan.step(Some(until)) {
@@ -480,11 +484,11 @@ impl Reader {
             // Either the segment was recycled, or what is durable is gone.
             Ok(Step::End(flaw)) => self.explain(self.scan.damage(flaw)),
             Err(error) => self.explain(error),
-            Ok(step) => self.scan.record(step).map(|(_, record)| Read::Record(record)),
+            Ok(step) => self.scan.take_record(step).map(Read::Record),
         }
     }
 
-    fn explain(&self, error: Error) -> Result<Read<'_>> {
+    fn explain(&self, error: Error) -> Result<Read> {
         match self.log.live_from(self.scan.position()) {
             Some(_) => Err(error),
             None => Ok(Read::Recycled),
@@ -630,7 +634,7 @@ mod tests {
 
     fn read(reader: &mut Reader, until: Position) -> Option<Vec<u8>> {
         match reader.next(until).unwrap() {
-            Read::Record(record) => Some(record.to_vec()),
+            Read::Record(record) => Some(record),
             Read::End => None,
             Read::Recycled => panic!("expected a record or the end, found that it was recycled"),
         }

@@ -214,6 +214,29 @@ impl Scan {
         Ok(found.is_ok_and(|(header, _)| header.salt == live.header.salt && header.lsn == lsn))
     }
 
+    /// The same record, to keep.
+    pub(super) fn take_record(&mut self, step: Step) -> Result<Vec<u8>> {
+        match step {
+            Step::Joined => Ok(std::mem::take(&mut self.partial)),
+            step => self.record(step).map(|(_, record)| record.to_vec()),
+        }
+    }
+
+    /// True when the scan is between two records, and the next frame is the first of `live`.
+    pub(super) fn goes_on_in(&self, live: &Live) -> bool {
+        let is_done = self.current.is_none_or(|current| current.chunks_left == 0);
+        is_done && self.joining.is_none() && live.header.first_lsn == self.position.lsn
+    }
+
+    /// Goes on in the first of these segments, from its start.
+    pub(super) fn move_to(&mut self, segments: Vec<Arc<Live>>) {
+        assert!(self.goes_on_in(&segments[0]), "a scan goes on with the next frame");
+        self.position.segment = segments[0].header.number;
+        self.position.offset = BLOCK;
+        self.current = None;
+        self.segments = segments;
+    }
+
     /// What to say when there should have been a frame.
     pub(super) fn damage(&self, flaw: Flaw) -> Error {
         let live = &self.segments[0];
@@ -268,7 +291,8 @@ impl Scan {
         // Beyond a position that is known to be durable somebody may be writing.
         let limit = match until {
             Some(until) if until.segment == live.header.number => until.offset,
-            _ => live.header.bytes,
+            // A file that was cut is shorter than its header says.
+            _ => live.header.bytes.min(live.segment.bytes),
         };
         let Position { offset, lsn, .. } = self.position;
         if offset >= limit {

@@ -282,7 +282,7 @@ impl Log {
         }
         let mut options = self.options;
         if readers == Kept::Nothing {
-            options.kept_bytes = 0;
+            (options.kept_bytes, options.spares_max) = (0, 0);
         }
         let removed = self.segments.lock().recycle(up_to, &options, kept);
         segment::remove(&*self.host, &self.dir, removed)

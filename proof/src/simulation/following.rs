@@ -6,16 +6,22 @@
 //! * what it told is durable: no cut of the first database brings it behind the follower;
 //! * after each transaction the follower has the content of that version, by its clock.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bristlecone::io::sim::SimDisk;
-use bristlecone::{Db, Durability, Options, Result};
+use bristlecone::{
+    Backup, BackupOptions, BackupProgress, Db, Durability, Options, RestoreOptions, Result,
+};
 
 use super::compare::{assert_same, assert_sound};
 use super::crash::{CrashHistory, RESERVE_BYTES};
 use super::reference::Now;
 use super::unwind::Guarded;
 
+/// Page size of the first database, and of copies of it.
+const PAGE_BYTES: usize = 4 << 10;
 /// Lives of the first database in a history.
 const LIVES: usize = 6;
 
@@ -38,6 +44,25 @@ impl Follower {
         Ok(Follower { db, disk, options })
     }
 
+    /// Begins anew with a copy of all there is.
+    fn copy(&mut self, db: &Db, seed: u64) -> Result<()> {
+        let mut go_on = |_: BackupProgress| ControlFlow::Continue(());
+        let mut bytes = Vec::new();
+        db.backup(&mut bytes, &BackupOptions::new(), &mut go_on)?;
+        let disk = SimDisk::new(seed);
+        disk.set_reserve_bytes_max(RESERVE_BYTES);
+        disk.set_now_ms(1);
+        Backup::from_reader(&bytes[..]).restore_on(
+            Arc::new(disk.clone()),
+            "/db",
+            &RestoreOptions::new(),
+            self.options.clone(),
+            &mut go_on,
+        )?;
+        self.options = self.options.clone().page_bytes(PAGE_BYTES);
+        self.restart(disk)
+    }
+
     /// Goes on with what a kill or a cut leaves.
     fn restart(&mut self, left: SimDisk) -> Result<()> {
         self.disk.power_off();
@@ -52,7 +77,10 @@ impl Follower {
 impl CrashHistory {
     /// Lives with a follower; tells how many transactions it repeated.
     pub(crate) fn follow(&mut self) -> Result<u64> {
-        self.options = self.options.clone().log_bytes_kept(1 << 40);
+        // Where little is kept it comes too late now and then, and begins anew with a copy.
+        let kept = self.random.pick(&[0, 40 << 10, 200 << 10, 1 << 40]);
+        self.options = self.options.clone().log_bytes_kept(kept);
+        self.archives = false;
         let page_bytes = self.random.pick(&[4 << 10, 8 << 10]);
         let mut follower = Follower::new(self.random.number(), page_bytes)?;
         let mut repeated = 0;
@@ -81,7 +109,14 @@ impl CrashHistory {
     fn catch_up(&mut self, db: &Db, follower: &mut Follower) -> Result<u64> {
         let mut repeated = 0;
         'again: loop {
-            let mut changes = db.changes(follower.db.begin_read()?.id())?;
+            let after = follower.db.begin_read()?.id();
+            let mut changes = match db.changes(after) {
+                Err(error) if error.is_compacted() => {
+                    follower.copy(db, self.random.number())?;
+                    continue;
+                }
+                changes => changes?,
+            };
             while let Some(transaction) = changes.try_next()? {
                 let durability = match self.random.percent(50) {
                     true => Durability::Sync,
@@ -113,6 +148,9 @@ impl CrashHistory {
     fn assert_follows(&self, follower: &Db) -> Result<()> {
         let view = follower.begin_read()?;
         let version = &self.versions[view.id().0 as usize];
-        assert_same(&view, &version.root, Now::at(version.time_ms.max(1)))
+        // A copy has the time at which it was made.
+        let now = view.now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+        assert!(now >= version.time_ms);
+        assert_same(&view, &version.root, Now::at(now))
     }
 }

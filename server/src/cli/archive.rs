@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use bristlecone::BackupOptions;
+use bristlecone::{BackupKind, BackupOptions};
 use clap::Args;
 use serde::Serialize;
 
@@ -53,8 +53,7 @@ struct Archived {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let interrupt = Interrupt::watch()?;
-    // Its log is kept by no reader: this opens it as its owner.
-    let db = input::open_to_write(&arguments.dir, false)?;
+    let db = input::open_to_archive(&arguments.dir)?;
     let mut options = BackupOptions::new().verify(arguments.verify);
     if let Some(bytes) = arguments.bytes_per_second {
         options = options.bytes_per_second(bytes);
@@ -63,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let told = &mut progress(&bar, &interrupt);
     let report = db.archive(&arguments.archive, &options, told)?;
     let mut added: Vec<_> = report.added.into_iter().collect();
-    let has_full = added.iter().any(|added| added.buckets + added.pairs > 0);
+    let has_full = added.iter().any(|added| added.kind == BackupKind::Full);
     if arguments.full && !has_full {
         added.push(db.archive_full(&arguments.archive, &options, told)?);
     }

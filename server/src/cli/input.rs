@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bristlecone::{Db, Options};
 
-use crate::limits::{INPUT_BYTES_MAX, TTL_SECONDS_MAX};
+use crate::limits::{INPUT_BYTES_MAX, LOG_BYTES_KEPT, TTL_SECONDS_MAX};
 use crate::names::from_hex;
 use crate::storage::ttl_of_seconds;
 
@@ -21,7 +21,13 @@ pub(super) fn open_to_read(dir: &Path) -> Result<Db, Failure> {
 
 /// Opens a database to write, and creates it if that was asked for.
 pub(super) fn open_to_write(dir: &Path, create: bool) -> Result<Db, Failure> {
-    Ok(Options::new().create(create).open(dir)?)
+    // A command is a short guest: what the owner keeps of its log stays, within reason.
+    Ok(Options::new().create(create).log_bytes_kept(LOG_BYTES_KEPT).open(dir)?)
+}
+
+/// Opens an existing database for its log, of which nothing is given up.
+pub(super) fn open_to_archive(dir: &Path) -> Result<Db, Failure> {
+    Ok(Options::new().create(false).log_bytes_kept(u64::MAX).open(dir)?)
 }
 
 /// The bytes that an argument stands for: its own, or those its hexadecimal digits tell.
