@@ -1,6 +1,6 @@
 //! Bristlecone: an embedded, transactional key-value engine for orchestrators.
 //!
-//! A database is a directory, opened by one process. It holds nested [`Bucket`]s of ordered keys.
+//! A database is a directory, owned by one process. It holds nested [`Bucket`]s of ordered keys.
 //! Any number of [`ReadTxn`]s read, each its own version, without waiting; one [`WriteTxn`] at a
 //! time writes, and commits of many threads share a flush.
 //!
@@ -40,9 +40,9 @@
 //! # What it does not do
 //!
 //! It does not repair damaged data: it finds it, and [`salvage`] copies what is left into a new
-//! database. It is not a server, and not shared by processes. The data file is mapped: a program
-//! that truncates it under the engine stops the process, by SIGBUS or as [`exit_on_map_failure`]
-//! says.
+//! database. It is not a server. One process owns a database; others can read it meanwhile, each
+//! time as it is then ([`Db::attach`]). The data file is mapped: a program that truncates it under
+//! the engine stops the process, by SIGBUS or as [`exit_on_map_failure`] says.
 
 mod backup;
 mod bucket;

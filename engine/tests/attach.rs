@@ -437,6 +437,15 @@ fn files(dir: &Path) -> Vec<(std::path::PathBuf, u64, std::time::SystemTime)> {
     files
 }
 
+/// Tells a thread to end.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn on_real_files_an_owner_in_another_thread_is_read_as_it_goes_on() -> Result<()> {
     let dir = tempfile::tempdir().expect("a directory");
@@ -456,6 +465,7 @@ fn on_real_files_an_owner_in_another_thread_is_read_as_it_goes_on() -> Result<()
                 }
             }
         });
+        let _stopped_also_by_a_panic = Stop(&stop);
         let mut last = 0;
         while whole + outrun < 300 && !writer.is_finished() {
             let acknowledged = history.lock().acknowledged;
@@ -474,7 +484,6 @@ fn on_real_files_an_owner_in_another_thread_is_read_as_it_goes_on() -> Result<()
                 Err(error) => panic!("{error}"),
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(whole > 150, "{whole} read, {outrun} outrun");
     // Quiet now, with commits in the log.

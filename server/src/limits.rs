@@ -44,6 +44,11 @@ pub const IMPORT_TXN_BYTES_MAX: u64 = 256 << 20;
 /// Pairs of one bucket that an import collects before it writes them.
 pub const IMPORT_BATCH_BYTES: usize = 4 << 20;
 
+/// A command that only reads is begun so often, while the owner of the database overtakes it.
+pub const ATTACHED_TRIES_MAX: usize = 10;
+/// Memory for what such a command reads, where less than twice as much is available.
+pub const ATTACHED_BYTES_MIN: u64 = 64 << 20;
+
 /// Largest value that the command line reads from its standard input.
 pub const INPUT_BYTES_MAX: usize = bristlecone::limits::VALUE_BYTES_MAX;
 

@@ -69,7 +69,7 @@ fn a_database_is_made_as_short_as_its_content() {
 }
 
 #[test]
-fn an_open_database_is_told_by_3_and_a_missing_one_by_5() {
+fn a_writer_of_an_open_database_is_told_by_3_and_a_missing_one_by_5() {
     let (_folder, dir) = scratch();
     for command in COMMANDS_THAT_OPEN {
         let ran = run_on(&dir, command);
@@ -77,11 +77,10 @@ fn an_open_database_is_told_by_3_and_a_missing_one_by_5() {
     }
     assert!(!Path::new(&dir).exists(), "reading creates nothing");
     let db = Db::open(&dir).expect("a database");
-    for command in COMMANDS_THAT_OPEN {
+    for command in [&["compact"][..], &["put", "b", "k", "v"], &["delete", "b", "k"]] {
         let ran = run_on(&dir, command);
         assert_eq!(ran.code, 3, "{command:?}: {}", ran.err);
     }
-    assert_eq!(run(&["put", &dir, "b", "k", "v"]).code, 3);
     run(&["dump", "page", "0", &dir]).ok();
     drop(db);
 }

@@ -47,3 +47,62 @@ impl Wal {
         Ok(shape.finish())
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::super::Leaves;
+    use super::super::fixture::{ID, commit, create, damage, dir, files, nothing, range};
+    use super::*;
+    use crate::io::sim::SimDisk;
+
+    /// What is replayed while, with the first record, `meanwhile` is done.
+    fn attached(disk: &SimDisk, meanwhile: impl FnOnce()) -> Result<Vec<Vec<u8>>> {
+        let (mut records, mut meanwhile) = (Vec::new(), Some(meanwhile));
+        let mut replay = |_, record: &[u8]| {
+            records.push(record.to_vec());
+            if let Some(meanwhile) = meanwhile.take() {
+                meanwhile();
+            }
+            Ok(())
+        };
+        Wal::attached(disk, dir(), ID, range(Position::START, false), &mut replay)?;
+        Ok(records)
+    }
+
+    /// A log of so many records, in a segment that takes three frames, and one that is prepared.
+    fn log(records: usize) -> (SimDisk, Wal) {
+        let disk = SimDisk::new(7);
+        let wal = create(&disk);
+        wal.reserve(16_000, Leaves::Nothing, &nothing).unwrap();
+        (0..records).for_each(|_| commit(&wal, b"before"));
+        (disk, wal)
+    }
+
+    #[test]
+    fn frames_and_segments_that_come_meanwhile_are_not_damage() {
+        for (before, come) in (1..4).flat_map(|before| (0..9).map(move |come| (before, come))) {
+            let (disk, wal) = log(before);
+            let shape = Wal::shape(&disk, dir()).unwrap();
+            let found = attached(&disk, || (0..come).for_each(|_| commit(&wal, b"later"))).unwrap();
+            assert!(found[..before].iter().all(|record| record == b"before"), "{before} {come}");
+            assert!(found[before..].iter().all(|record| record == b"later"), "{before} {come}");
+            assert!(found.len() <= before + come, "{before} {come}");
+            let is_same = Wal::shape(&disk, dir()).unwrap() == shape;
+            assert_eq!(is_same, before + come <= 3, "{before} {come}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_missing_before_others_is_damage_whatever_came() {
+        let (disk, wal) = log(3);
+        let segment = &files(&disk)[0];
+        damage(&disk, segment, |bytes| bytes[2 * WAL_BLOCK_BYTES + 40] ^= 1);
+        for come in 0..9 {
+            let found = attached(&disk, || (0..come).for_each(|_| commit(&wal, b"later")));
+            assert!(found.unwrap_err().is_corrupt());
+        }
+        damage(&disk, segment, |bytes| bytes[2 * WAL_BLOCK_BYTES + 40] ^= 1);
+        assert_eq!(attached(&disk, || {}).unwrap().len(), 3 + 36);
+    }
+}

@@ -13,17 +13,17 @@ use serde::Serialize;
 use crate::names::to_hex;
 
 use super::exit::Failure;
-use super::input;
 use super::interrupt::Interrupt;
 use super::output::{byte_bar, print_json};
+use super::reading;
 
 #[derive(Args, Debug)]
 #[command(
     long_about = "Write everything that a database holds to one file: buckets with their \
         sequences, keys, values and expiries, compact and checksummed.\n\n\
         The file appears under its name when it is complete and durable; until then it has \
-        .unfinished behind its name. An interrupt leaves nothing. A program that has the database \
-        open makes backups of its own, with Db::backup, while it goes on.",
+        .unfinished behind its name. An interrupt leaves nothing. While another process owns the \
+        database its newest transaction is backed up.",
     after_help = "Examples:\n  \
         bristlecone backup ./state ./state-monday.bcb --verify\n  \
         bristlecone backup ./state - | ssh elsewhere 'cat > state.bcb'\n\n\
@@ -131,20 +131,21 @@ pub(super) fn progress<'a>(
 pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
     let BackupArguments { dir, file, bytes_per_second, verify, json } = arguments;
     let interrupt = Interrupt::watch()?;
-    let db = input::open_to_read(dir)?;
     let mut options = BackupOptions::new().verify(*verify);
     if let Some(bytes) = *bytes_per_second {
         options = options.bytes_per_second(bytes);
     }
     let bar = byte_bar("backup");
     let to_stream = is_standard(file);
-    let report = match to_stream {
-        true => {
-            let mut out = io::stdout().lock();
-            db.backup(&mut out, &options, &mut progress(&bar, &interrupt))
+    let report = reading::read(dir, |db| {
+        let told = &mut progress(&bar, &interrupt);
+        if to_stream {
+            let report = db.backup(&mut io::stdout().lock(), &options, told);
+            // What was written can't be taken back, so it is not done again.
+            return report.map_err(|error| Failure::from(error).for_good());
         }
-        false => db.backup_to(file, &options, &mut progress(&bar, &interrupt)),
-    };
+        Ok(db.backup_to(file, &options, told)?)
+    });
     bar.finish_and_clear();
     let report = report?;
     // The standard output is the backup's where it goes there.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use bristlecone::{Bucket, BucketNames};
+use bristlecone::{Bucket, BucketNames, Db};
 use clap::Args;
 use serde::Serialize;
 
@@ -11,8 +11,8 @@ use crate::names::{BucketPath, escape};
 use crate::storage::{IMPORT_INCOMPLETE, bucket_at};
 
 use super::exit::Failure;
-use super::input;
 use super::output::print_json;
+use super::reading;
 
 #[derive(Args, Debug)]
 #[command(
@@ -53,9 +53,16 @@ struct Level<'txn> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let db = input::open_to_read(&arguments.dir)?;
+    let listing = reading::read(&arguments.dir, |db| list(arguments, db))?;
+    let mut out = io::stdout().lock();
+    out.write_all(&listing)?;
+    Ok(out.flush()?)
+}
+
+/// What is printed.
+fn list(arguments: &Arguments, db: &Db) -> Result<Vec<u8>, Failure> {
     let txn = db.begin_read()?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = Vec::new();
     let mut levels = match &arguments.path {
         None => vec![Level { bucket: None, names: txn.buckets()?, path: String::new() }],
         Some(path) => {
@@ -86,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         print(&mut out, arguments.json, &bucket, levels.len() + above, &path)?;
         levels.push(Level { bucket: Some(bucket), names: bucket.buckets()?, path });
     }
-    Ok(out.flush()?)
+    Ok(out)
 }
 
 /// Prints a bucket at `depth` of the listing; the first has depth 1.

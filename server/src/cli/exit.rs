@@ -15,7 +15,8 @@ pub(super) const EXIT_CODES: &str = "Exit codes:\n  \
     0  done\n  \
     1  the bucket, key or page that was asked for is not there, or a check found problems\n  \
     2  the arguments cannot be\n  \
-    3  the database, or the file to import, is open elsewhere\n  \
+    3  the database, or the file to import, is open elsewhere; or its owner went on too fast for\n  \
+    \x20  a command that only reads\n  \
     4  the database, the backup, or the file to import, is damaged or cut short\n  \
     5  any other failure\n  \
     6  salvaged, and some keys or commits are lost
@@ -39,16 +40,27 @@ pub(super) enum Exit {
 pub(super) struct Failure {
     exit: Exit,
     message: Option<String>,
+    is_outrun: bool,
 }
 
 impl Failure {
     pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Failure {
-        Failure { exit, message: Some(message.to_string()) }
+        Failure { exit, message: Some(message.to_string()), is_outrun: false }
+    }
+
+    /// The same, not to be tried again.
+    pub(super) fn for_good(self) -> Failure {
+        Failure { is_outrun: false, ..self }
     }
 
     /// A failure of which everything was said.
     pub(super) fn silent(exit: Exit) -> Failure {
-        Failure { exit, message: None }
+        Failure { exit, message: None, is_outrun: false }
+    }
+
+    /// True when the owner of an attached database has overtaken the command.
+    pub(super) fn is_outrun(&self) -> bool {
+        self.is_outrun
     }
 
     /// Says what failed, and ends the process with its code.
@@ -67,11 +79,12 @@ impl From<Error> for Failure {
             | ErrorKind::NotABucket { .. }
             | ErrorKind::IsABucket { .. } => Exit::NotThere,
             ErrorKind::InvalidArgument { .. } | ErrorKind::TooLarge { .. } => Exit::Usage,
-            ErrorKind::Locked { .. } => Exit::Locked,
+            ErrorKind::Locked { .. } | ErrorKind::Outrun { .. } => Exit::Locked,
             ErrorKind::Corrupt(_) | ErrorKind::CutShort { .. } => Exit::Damaged,
             _ => Exit::Other,
         };
-        Failure::new(exit, error)
+        let is_outrun = error.is_outrun();
+        Failure { is_outrun, ..Failure::new(exit, error) }
     }
 }
 

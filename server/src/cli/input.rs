@@ -14,11 +14,6 @@ use crate::storage::ttl_of_seconds;
 
 use super::exit::{Exit, Failure};
 
-/// Opens an existing database, never to write.
-pub(super) fn open_to_read(dir: &Path) -> Result<Db, Failure> {
-    Ok(Options::new().read_only(true).create(false).open(dir)?)
-}
-
 /// Opens a database to write, and creates it if that was asked for.
 pub(super) fn open_to_write(dir: &Path, create: bool) -> Result<Db, Failure> {
     // A command is a short guest: what the owner keeps of its log stays, within reason.

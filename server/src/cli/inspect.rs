@@ -8,9 +8,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
-use super::input;
 use super::interrupt::Interrupt;
 use super::output::{print_json, progress_bar};
+use super::reading;
 
 #[derive(Args, Debug)]
 #[command(
@@ -37,7 +37,7 @@ struct Stats {
 }
 
 pub(super) fn stats(arguments: &StatsArguments) -> Result<(), Failure> {
-    let stats = input::open_to_read(&arguments.dir)?.stats();
+    let stats = reading::read(&arguments.dir, |db| Ok(db.stats()))?;
     let stats = Stats {
         revision: stats.revision.0,
         page_bytes: stats.page_bytes,
@@ -90,13 +90,15 @@ struct Report<'a> {
 }
 
 pub(super) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
-    let db = input::open_to_read(&arguments.dir)?;
     let interrupt = Interrupt::watch()?;
     let bar = progress_bar("check");
-    let report = db.check(&mut |progress| {
-        bar.set_length(progress.pages_total);
-        bar.set_position(progress.pages_done);
-        interrupt.flow()
+    let report = reading::read(&arguments.dir, |db| {
+        let report = db.check(&mut |progress| {
+            bar.set_length(progress.pages_total);
+            bar.set_position(progress.pages_done);
+            interrupt.flow()
+        });
+        Ok(report?)
     });
     bar.finish_and_clear();
     let report = report?;

@@ -1,7 +1,7 @@
 //! The command line: one file for each kind of command, and one for how they end.
 //!
 //! Commands that only read open the database read-only, so they change nothing and work on a
-//! read-only file system.
+//! read-only file system; beside a process that owns it they attach.
 //!
 //! Invariants:
 //! 1. What was asked for goes to the standard output, all else to the standard error.
@@ -17,6 +17,7 @@ mod input;
 mod inspect;
 mod interrupt;
 mod output;
+mod reading;
 mod restore;
 mod salvage;
 mod scan;
@@ -41,8 +42,9 @@ const EXAMPLE: &str = "Example, from nothing to a value and back:\n  \
     about = "A transactional key-value store: server, command line, import from bbolt",
     long_about = "A transactional key-value store: server, command line, import from bbolt.\n\n\
         A database is a directory. It holds buckets, which hold keys with values and further \
-        buckets. Commands open the database themselves, so no server may be running on it; only \
-        one process can have it open.",
+        buckets. Commands open the database themselves, and one process owns it at a time. While \
+        another does, a server for one, commands that only read show its newest transaction \
+        (buckets, get, scan, stats, check), and say so; others end with 3.",
     after_help = format!("{EXAMPLE}\n\n{EXIT_CODES}")
 )]
 struct Arguments {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::ops::Bound;
 use std::path::PathBuf;
 
+use bristlecone::Range;
 use clap::Args;
 
 use crate::names::BucketPath;
@@ -13,6 +14,7 @@ use crate::storage::bucket_at;
 use super::exit::Failure;
 use super::input;
 use super::output::{Pair, print_json};
+use super::reading;
 
 #[derive(Args, Debug)]
 #[command(
@@ -59,18 +61,33 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let prefix = key(&arguments.prefix)?;
     let start = arguments.start.as_ref().map(key).transpose()?;
     let end = arguments.end.as_ref().map(key).transpose()?;
-    let db = input::open_to_read(&arguments.dir)?;
-    let txn = db.begin_read()?;
-    let pairs = bucket_at(&txn, &arguments.bucket)?.range(bounds(&prefix, start, end))?;
+    let bounds = bounds(&prefix, start, end);
+    reading::read(&arguments.dir, |db| {
+        let txn = db.begin_read()?;
+        let bucket = bucket_at(&txn, &arguments.bucket)?;
+        let pairs = || Ok::<_, Failure>(pairs_of(arguments, bucket.range(bounds.clone())?));
+        if db.is_attached() {
+            // What was read once stays in memory: then nothing can be missing any more.
+            pairs()?.try_for_each(|pair| pair.map(drop))?;
+        }
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        for pair in pairs()? {
+            let (key, value) = pair?;
+            print_json(&mut out, &Pair::new(key, (!arguments.keys_only).then_some(value)))?;
+        }
+        Ok(out.flush()?)
+    })
+}
+
+type Pairs<'txn> = Box<dyn Iterator<Item = bristlecone::Result<(&'txn [u8], &'txn [u8])>> + 'txn>;
+
+/// Those that are printed, in their order.
+fn pairs_of<'txn>(arguments: &Arguments, range: Range<'txn>) -> Pairs<'txn> {
     let limit = arguments.limit.unwrap_or(usize::MAX);
-    let pairs: Box<dyn Iterator<Item = _>> =
-        if arguments.reverse { Box::new(pairs.rev()) } else { Box::new(pairs) };
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    for pair in pairs.take(limit) {
-        let (key, value) = pair?;
-        print_json(&mut out, &Pair::new(key, (!arguments.keys_only).then_some(value)))?;
+    match arguments.reverse {
+        true => Box::new(range.rev().take(limit)),
+        false => Box::new(range.take(limit)),
     }
-    Ok(out.flush()?)
 }
 
 /// The keys that start with `prefix`, from `start` to before `end`.

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use bristlecone::Value;
 use clap::Args;
 
 use crate::names::BucketPath;
@@ -13,6 +14,7 @@ use crate::storage::{IMPORT_INCOMPLETE, bucket_at, with_bucket, with_new_bucket}
 use super::exit::{Exit, Failure};
 use super::input;
 use super::output::{Pair, print_json};
+use super::reading;
 
 /// The key that a command is about.
 #[derive(Args, Debug)]
@@ -60,13 +62,17 @@ pub(super) struct GetArguments {
 
 pub(super) fn get(arguments: &GetArguments) -> Result<(), Failure> {
     let key = arguments.key.bytes()?;
-    let db = input::open_to_read(&arguments.key.dir)?;
-    let txn = db.begin_read()?;
-    let found = bucket_at(&txn, &arguments.key.bucket)?.get_value(&key)?;
-    let value = found.ok_or_else(|| arguments.key.missing())?;
+    reading::read(&arguments.key.dir, |db| {
+        let txn = db.begin_read()?;
+        let found = bucket_at(&txn, &arguments.key.bucket)?.get_value(&key)?;
+        print_value(arguments, &key, &found.ok_or_else(|| arguments.key.missing())?)
+    })
+}
+
+fn print_value(arguments: &GetArguments, key: &[u8], value: &Value<'_>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     if arguments.json {
-        let mut pair = Pair::new(&key, Some(value.bytes));
+        let mut pair = Pair::new(key, Some(value.bytes));
         let since = value.expires_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         pair.expires_at_ms = since.and_then(|since| u64::try_from(since.as_millis()).ok());
         return Ok(print_json(&mut out, &pair)?);
