@@ -15,8 +15,8 @@ pub(super) const EXIT_CODES: &str = "Exit codes:\n  \
     0  done\n  \
     1  the bucket, key or page that was asked for is not there, or a check found problems\n  \
     2  the arguments cannot be\n  \
-    3  the database, or the file to import, is open elsewhere; or its owner went on too fast for\n  \
-    \x20  a command that only reads\n  \
+    3  the database, or the file to import, is open elsewhere; or its owner went on too fast\n  \
+    \x20  for a command that only reads\n  \
     4  the database, the backup, or the file to import, is damaged or cut short\n  \
     5  any other failure\n  \
     6  salvaged, and some keys or commits are lost
