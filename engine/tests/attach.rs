@@ -27,7 +27,7 @@ use sound::assert_sound;
 
 const DIR: &str = "/db";
 /// Where an owner rests, who else would make an attempt to attach last for ever.
-const REVISIONS_MAX: usize = 3_000;
+const REVISIONS_MAX: usize = 1_000;
 const BUCKETS: [&str; 2] = ["b", "c"];
 
 /// Number of the bucket and key, and value.
@@ -226,7 +226,7 @@ fn what_an_attached_database_shows_is_a_prefix_and_survives_a_power_cut() {
 #[test]
 fn an_owner_that_goes_on_meanwhile_is_never_read_wrong() {
     let (mut whole, mut outrun, mut checked) = (0, 0, 0);
-    for seed in 0..1_500 {
+    for seed in 0..800 {
         let (disk, history) = (disk(seed), history());
         let on = disk.clone();
         let open = move || Db::open_on(Arc::new(on.clone()), DIR, options()).expect("an owner");
@@ -241,9 +241,12 @@ fn an_owner_that_goes_on_meanwhile_is_never_read_wrong() {
         let hook: Hook = Arc::new(move || {
             let (db, random) = &mut *owner.lock();
             let is_over = known.lock().contents.len() > REVISIONS_MAX;
-            if !is_over && random.below(seldom) == 0 {
-                step(db, &open, &known, random);
+            if is_over || random.below(seldom) > 0 {
+                return;
             }
+            // In some runs so much that the log has come round before the next operation.
+            let steps = if seed % 4 == 0 { 1 + random.below(60) } else { 1 };
+            (0..steps).for_each(|_| step(db, &open, &known, random));
         });
         let host = Arc::new(Hooked { host: Arc::new(disk.clone()), hook });
         let db = match attach(host) {
@@ -267,7 +270,7 @@ fn an_owner_that_goes_on_meanwhile_is_never_read_wrong() {
         }
         checked += u64::from(is_checked);
     }
-    assert!(whole > 500 && outrun > 50 && checked > 200, "{whole} {outrun} {checked}");
+    assert!(whole > 300 && outrun > 20 && checked > 100, "{whole} {outrun} {checked}");
 }
 
 /// The owner's writes fail, and what the system's cache shows of them is not what the device has.

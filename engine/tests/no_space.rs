@@ -23,6 +23,17 @@ fn expired(disk: &SimDisk) -> Result<Db> {
             _ => kept.put_with_ttl(n.to_be_bytes(), vec![1; 120], Duration::from_secs(1)),
         })
     })?;
+    // The log of all that is not what makes room.
+    for number in 0..6_u32 {
+        db.update(|txn| txn.bucket_mut("kept")?.put(number.to_be_bytes(), vec![0; 120]))?;
+        db.update(|txn| txn.bucket_mut("kept")?.delete(number.to_be_bytes()).map(|_| ()))?;
+        db.checkpoint()?;
+    }
+    db.update(|txn| {
+        let mut kept = txn.bucket_mut("kept")?;
+        kept.put(0_u32.to_be_bytes(), vec![0; 120])?;
+        kept.put(4_u32.to_be_bytes(), vec![4; 120])
+    })?;
     db.checkpoint()?;
     disk.advance_ms(1000);
     Ok(db)

@@ -7,6 +7,7 @@
 //! Never writes. Invariants:
 //! 1. A page that does not match is damage if the meta page is still there after the page was read,
 //!    and else the reader was outrun: the owner writes the meta page first.
+//! 2. So it is with the log behind the checkpoint: its segments are recycled after that.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,16 +55,15 @@ impl Attached {
         Ok(())
     }
 
-    /// What damage in the file means that was just found: that, or that the owner went on.
-    pub(super) fn judge(&self, file: &dyn File, damage: Error) -> Error {
+    /// Fails when the owner has gone on so far that what was just read may be something else than
+    /// it was: a page of the checkpoint, or the log behind it.
+    pub(super) fn refuse_outrun(&self, file: &dyn File, path: &Path) -> Result<()> {
         let mut found = vec![0; self.meta.len()];
-        match file.read_at(&mut found, self.meta_at) {
-            Ok(()) if found != self.meta => {
-                let (path, checkpoint) = (self.dir.clone(), self.checkpoint);
-                Error::from(ErrorKind::Outrun { path, checkpoint })
-            }
-            // A meta page that can't be read tells nothing.
-            Ok(()) | Err(_) => damage,
+        file.read_at(&mut found, self.meta_at).map_err(|e| Error::io("read", path, e))?;
+        if found == self.meta {
+            return Ok(());
         }
+        let (path, checkpoint) = (self.dir.clone(), self.checkpoint);
+        Err(Error::from(ErrorKind::Outrun { path, checkpoint }))
     }
 }

@@ -296,9 +296,18 @@ impl PageMemory {
     /// What damage that was just found in the file means: see [`Attached`].
     #[cold]
     pub(crate) fn judge(&self, damage: Error) -> Error {
+        match self.refuse_outrun() {
+            Err(outrun) if outrun.is_outrun() => outrun,
+            // A meta page that cannot be read tells nothing.
+            Ok(()) | Err(_) => damage,
+        }
+    }
+
+    /// Fails when this is an attached database whose owner has outrun it.
+    pub(crate) fn refuse_outrun(&self) -> Result<()> {
         match &self.attached {
-            Some(attached) => attached.judge(&*self.file, damage),
-            None => damage,
+            Some(attached) => attached.refuse_outrun(&*self.file, &self.path),
+            None => Ok(()),
         }
     }
 }

@@ -167,7 +167,10 @@ impl Applier {
     #[cold]
     fn failed(&self, error: Error, end: Position) -> Error {
         match error.kind() {
-            ErrorKind::Corrupt(_) | ErrorKind::Full { .. } | ErrorKind::Io { .. } => error,
+            ErrorKind::Corrupt(_)
+            | ErrorKind::Outrun { .. }
+            | ErrorKind::Full { .. }
+            | ErrorKind::Io { .. } => error,
             // The operation succeeded when it was logged.
             _ => damaged(&self.store, end, format!("an operation that fails: {error}")),
         }

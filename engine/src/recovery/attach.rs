@@ -11,7 +11,6 @@
 //! 2. It has every commit that was acknowledged when the attaching began.
 //! 3. Damage is told only when nothing has moved while it was found.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,10 +60,6 @@ fn may_be_motion(error: &Error) -> bool {
         ErrorKind::Corrupt(_) | ErrorKind::Outrun { .. } => true,
         // Two meta pages that were both being written when they were read.
         ErrorKind::NotADatabase { .. } => true,
-        // Files that were removed, or cut.
-        ErrorKind::Io { source, .. } => {
-            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
-        }
         _ => false,
     }
 }
@@ -83,6 +78,8 @@ fn attach_once(
     // The other meta page protects nothing here, and its space map may go at any moment.
     let store = assemble(host, dir, file, &newest, None, options, None)?;
     replay_log(&store, &newest, progress)?;
+    // The log that was read may have been recycled meanwhile, and then it ends where it should not.
+    store.memory.refuse_outrun()?;
     Ok(store)
 }
 
