@@ -161,10 +161,11 @@ impl Options {
     /// How much the data file may hold, in bytes, at least 1 MiB; 1 TiB by default, which is the
     /// most. A commit that would need more fails with `Full` and changes nothing; a sixteenth is
     /// kept for transactions that only remove, which make room for others with the next
-    /// checkpoints. Counted is what the content takes, what the last checkpoints still reach, and
-    /// what is in memory to be written. Where values fit into a page the file is not longer. Larger
-    /// ones need free pages side by side: where they have many lengths and come and go at the
-    /// limit, the file may become some times as long, most of it free.
+    /// checkpoints; where that is taken, small ones may go beyond by another. Counted is what the
+    /// content takes, what the last checkpoints still reach, and what is in memory to be written.
+    /// Where values fit into a page the file is not longer. Larger ones need free pages side by
+    /// side: where they have many lengths and come and go at the limit, the file may become some
+    /// times as long, most of it free.
     #[must_use]
     pub fn data_bytes_max(mut self, bytes: u64) -> Options {
         self.data_bytes_max = bytes;

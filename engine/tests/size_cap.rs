@@ -124,7 +124,8 @@ fn with_threads_a_full_file_takes_what_fits_again() -> Result<()> {
     let options = Options::new().page_bytes(4096).data_bytes_max(BYTES_MAX);
     let db = options.open(dir.path().join("db"))?;
     let count = fill(&db, 0, 3000);
-    assert!(count >= 300, "{count}");
+    // What a checkpoint under way still holds counts too, so it may be said to be full early.
+    assert!(count >= 150, "{count}");
     (0..count).try_for_each(|number| delete(&db, number).map(|_| ()))?;
     // The checkpoints that make room run beside this.
     let fits = |_: &u32| put(&db, 0, 3000).is_ok();

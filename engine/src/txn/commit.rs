@@ -20,6 +20,9 @@ use super::root::Root;
 use super::store::Store;
 use super::write::{Durability, WriteTxn};
 
+/// So many pages a transaction that only removes may copy where the data file is full, at least.
+const REMOVING_PAGES_MIN: u64 = 64;
+
 /// A commit on its way to the device: wait for it, or await it.
 ///
 /// Bound to no async runtime. Dropping it does not undo the commit.
@@ -203,8 +206,11 @@ impl WriteTxn {
             + self.pages.writer.lent.committed_pages()
             + self.pages.spill.pages();
         let (taken, most) = store.data_pages(only_removes);
-        // Of a file that holds too much already anything may be removed.
-        if taken + waiting <= most || only_removes && taken > most {
+        // What removes little may always do so: where the file holds nearly all it may, or more, a
+        // copy of what is changed is what room begins with.
+        let little = (most / 16).max(REMOVING_PAGES_MIN);
+        let is_nearly_full = taken > most - most / 16;
+        if taken + waiting <= most || only_removes && is_nearly_full && waiting <= little {
             return Ok(());
         }
         // What was removed makes room with the next checkpoints.
