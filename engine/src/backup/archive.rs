@@ -27,6 +27,7 @@ use super::container::{BlockReader, Header};
 use super::file::OldFile;
 use super::forward::{Forward, RestorePoint};
 use super::read::Content;
+use super::source::Source;
 use super::{
     Backup, BackupKind, BackupOptions, BackupProgress, BackupReport, RestoreOptions, RestoreReport,
 };
@@ -121,7 +122,8 @@ impl Archive {
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<RestoreReport> {
         let full = self.full_before(point)?;
-        let content = Content::begin(self.backup(&full_name(full))?, "restore", progress)?;
+        let source = Source::begin(self.backup(&full_name(full))?, "restore", progress)?;
+        let content = Content::begin(source)?;
         let later = self.follow(full);
         let mut later = later.iter().map(|(first, last)| self.backup(&changes_name(*first, *last)));
         let forward = Forward { point, later: &mut later, hole: self.hole_after(full) };

@@ -22,11 +22,10 @@ use crate::ids::TxnId;
 use crate::limits::BACKUP_BLOCK_BYTES_MAX;
 use crate::txn::Store;
 
-use super::container::{
-    Block, BlockReader, CHANGES, Counts, Header, LONG, PIECE, TRANSACTIONS, unsupported,
-};
+use super::container::{Block, CHANGES, Counts, Header, LONG, PIECE, TRANSACTIONS};
 use super::paced::Paced;
-use super::{Backup, BackupOptions, BackupProgress, BackupReport, Progress, STREAM, to_file};
+use super::source::Source;
+use super::{BackupOptions, BackupProgress, BackupReport, Progress, STREAM, to_file};
 
 /// A record longer than this lies in blocks of its own.
 const RECORD_BYTES_MAX: usize = BACKUP_BLOCK_BYTES_MAX / 4;
@@ -146,50 +145,30 @@ pub(super) fn write(
 
 /// A backup of changes that is read.
 pub(super) struct Log<'a> {
-    pub(super) header: Header,
-    blocks: BlockReader<'a>,
+    source: Source<'a>,
     /// Where in the payload of the block at hand the next transaction begins.
     at: usize,
     /// The transaction that comes next.
     next: TxnId,
     counts: Counts,
-    progress: Progress<'a>,
-    what: &'static str,
-    told: BackupProgress,
 }
 
 impl<'a> Log<'a> {
-    /// Reads the header. `what` is done with the backup, should it be stopped.
-    pub(super) fn begin(
-        backup: Backup<'a>,
-        what: &'static str,
-        progress: Progress<'a>,
-    ) -> Result<Log<'a>> {
-        let Backup { input, name, bytes_total } = backup;
-        let (header, blocks) = BlockReader::begin(input, &name)?;
-        Log::of(header, blocks, bytes_total, what, progress)
+    /// Begins to read a source whose header alone was read.
+    pub(super) fn begin(source: Source<'a>) -> Result<Log<'a>> {
+        source.check_kind(CHANGES)?;
+        let (at, next, counts) = (0, source.header.first, [0; 3]);
+        Ok(Log { source, at, next, counts })
     }
 
-    /// The same where the header was read.
-    pub(super) fn of(
-        header: Header,
-        blocks: BlockReader<'a>,
-        bytes_total: Option<u64>,
-        what: &'static str,
-        progress: Progress<'a>,
-    ) -> Result<Log<'a>> {
-        if header.kind != CHANGES {
-            return Err(unsupported(&blocks.name, "kind of backup", CHANGES, header.kind));
-        }
-        let told = BackupProgress { bytes: blocks.bytes, bytes_total, ..BackupProgress::default() };
-        let (at, next, counts) = (0, header.first, [0; 3]);
-        Ok(Log { header, blocks, at, next, counts, progress, what, told })
+    pub(super) fn header(&self) -> &Header {
+        &self.source.header
     }
 
     /// The next transaction; `None` when all were told and the backup is whole.
     pub(super) fn next(&mut self) -> Result<Option<Transaction>> {
         let record = loop {
-            if self.at < self.blocks.payload().len() {
+            if self.at < self.source.payload().len() {
                 break self.take_record()?;
             }
             match self.next_block()? {
@@ -197,19 +176,19 @@ impl<'a> Log<'a> {
                 Block::Payload(LONG) => break self.join_record()?,
                 Block::Payload(kind) => {
                     let expected = format!("a block of kind {TRANSACTIONS} or {LONG}");
-                    return Err(self.blocks.damaged(expected, kind.to_string()));
+                    return Err(self.source.damaged(expected, kind.to_string()));
                 }
                 Block::End(counts) => return self.end(counts).map(|()| None),
             }
         };
         self.counts[0] += 1;
         self.counts[1] += record.len() as u64;
-        let damaged = |error: Error| self.blocks.damaged("a transaction".into(), error.to_string());
+        let damaged = |error: Error| self.source.damaged("a transaction".into(), error.to_string());
         let transaction = Transaction::from_bytes(record).map_err(damaged)?;
         let (expected, found) = (self.next, transaction.id());
-        if found != expected || found > self.header.last {
-            let expected = format!("transaction {expected} of {}", self.header.last);
-            return Err(self.blocks.damaged(expected, found.to_string()));
+        if found != expected || found > self.source.header.last {
+            let expected = format!("transaction {expected} of {}", self.source.header.last);
+            return Err(self.source.damaged(expected, found.to_string()));
         }
         self.next = expected.next();
         Ok(Some(transaction))
@@ -217,19 +196,19 @@ impl<'a> Log<'a> {
 
     /// What the backup is. REQUIRES: the end was told.
     pub(super) fn report(&self) -> BackupReport {
-        BackupReport::new(&self.header, self.counts, self.blocks.read_so_far())
+        BackupReport::new(&self.source.header, self.counts, self.source.read_so_far())
     }
 
     /// The transaction at hand.
     fn take_record(&mut self) -> Result<Vec<u8>> {
-        let rest = &self.blocks.payload()[self.at..];
+        let rest = &self.source.payload()[self.at..];
         let record = rest.split_first_chunk::<4>().and_then(|(len, rest)| {
             let len = get_u32(len, 0) as usize;
             rest.get(..len)
         });
         let Some(record) = record else {
             let expected = format!("a whole transaction at byte {} of the payload", self.at);
-            return Err(self.blocks.damaged(expected, format!("{} bytes", rest.len())));
+            return Err(self.source.damaged(expected, format!("{} bytes", rest.len())));
         };
         self.at += 4 + record.len();
         Ok(record.to_vec())
@@ -237,48 +216,44 @@ impl<'a> Log<'a> {
 
     /// One whose length is at hand, out of its pieces.
     fn join_record(&mut self) -> Result<Vec<u8>> {
-        let payload = self.blocks.payload();
+        let payload = self.source.payload();
         if payload.len() != 8 {
             let found = format!("{} bytes", payload.len());
-            return Err(self.blocks.damaged("a length of 8 bytes".into(), found));
+            return Err(self.source.damaged("a length of 8 bytes".into(), found));
         }
         let len = get_u64(payload, 0);
         let mut record = Vec::new();
         while (record.len() as u64) < len {
             let left = len - record.len() as u64;
             let found = match self.next_block()? {
-                Block::Payload(PIECE) if !self.blocks.payload().is_empty() => {
-                    self.blocks.payload().len() as u64
+                Block::Payload(PIECE) if !self.source.payload().is_empty() => {
+                    self.source.payload().len() as u64
                 }
                 _ => 0,
             };
             if found == 0 || found > left {
                 let expected = format!("a piece of at most {left} bytes");
-                return Err(self.blocks.damaged(expected, format!("{found} bytes")));
+                return Err(self.source.damaged(expected, format!("{found} bytes")));
             }
-            record.extend_from_slice(self.blocks.payload());
+            record.extend_from_slice(self.source.payload());
         }
-        self.at = self.blocks.payload().len();
+        self.at = self.source.payload().len();
         Ok(record)
     }
 
     fn next_block(&mut self) -> Result<Block> {
-        self.told.transactions = self.counts[0];
-        if (self.progress)(self.told).is_break() {
-            return Err(Error::from(ErrorKind::Stopped { what: self.what }));
-        }
-        let block = self.blocks.next()?;
-        self.told.bytes = self.blocks.bytes;
+        self.source.told.transactions = self.counts[0];
         self.at = 0;
-        Ok(block)
+        self.source.next_block()
     }
 
     fn end(&mut self, counts: Counts) -> Result<()> {
-        self.at = self.blocks.payload().len();
-        if counts != self.counts || self.next != self.header.last.next() {
-            let expected = format!("{counts:?} transactions and bytes up to {}", self.header.last);
+        self.at = self.source.payload().len();
+        if counts != self.counts || self.next != self.source.header.last.next() {
+            let expected =
+                format!("{counts:?} transactions and bytes up to {}", self.source.header.last);
             let found = format!("{:?} before {}", self.counts, self.next);
-            return Err(self.blocks.damaged(expected, found));
+            return Err(self.source.damaged(expected, found));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::txn::{Store, WriteTxn};
 
 use super::changes::Log;
 use super::container::Header;
+use super::source::Source;
 use super::{Backup, Progress};
 
 /// Changes may take so much memory before a checkpoint.
@@ -92,8 +93,8 @@ impl Forward<'_, '_> {
         let is_reached = |at: TxnId| matches!(point, RestorePoint::Transaction(last) if at >= last);
         while !is_beyond && !is_reached(steps.reached.revision) {
             let Some(backup) = self.later.next() else { break };
-            let mut log = Log::begin(backup?, "restore", &mut *progress)?;
-            check_follows(&log.header, full, steps.reached.revision)?;
+            let mut log = Log::begin(Source::begin(backup?, "restore", &mut *progress)?)?;
+            check_follows(log.header(), full, steps.reached.revision)?;
             while let Some(transaction) = log.next()? {
                 if transaction.id() <= steps.reached.revision {
                     continue;

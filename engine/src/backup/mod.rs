@@ -21,6 +21,7 @@ mod forward;
 mod paced;
 mod read;
 mod restore;
+mod source;
 mod throttle;
 mod walk;
 mod write;
@@ -41,11 +42,12 @@ use crate::snapshot::Snapshot;
 
 pub use archive::{Archive, ArchiveReport};
 use changes::Log;
-use container::{BlockReader, Counts, Header, Written};
+use container::{Counts, Header, Written};
 use file::{NewFile, OldFile};
 use forward::Forward;
 pub use forward::RestorePoint;
 use read::{Content, Event};
+use source::Source;
 
 /// What a backup that has no path is called in errors.
 const STREAM: &str = "backup";
@@ -386,15 +388,13 @@ impl<'a> Backup<'a> {
         self,
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<BackupReport> {
-        let what = "verification";
-        let Backup { input, name, bytes_total } = self;
-        let (header, blocks) = BlockReader::begin(input, &name)?;
-        if header.kind == container::CHANGES {
-            let mut log = Log::of(header, blocks, bytes_total, what, progress)?;
+        let source = Source::begin(self, "verification", progress)?;
+        if source.header.kind == container::CHANGES {
+            let mut log = Log::begin(source)?;
             while log.next()?.is_some() {}
             return Ok(log.report());
         }
-        let mut content = Content::of(header, blocks, bytes_total, what, progress)?;
+        let mut content = Content::begin(source)?;
         while let Event::Operation(_) = content.next()? {}
         Ok(content.report())
     }
@@ -431,7 +431,7 @@ impl<'a> Backup<'a> {
         database: Options,
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<RestoreReport> {
-        let content = Content::begin(self, "restore", progress)?;
+        let content = Content::begin(Source::begin(self, "restore", progress)?)?;
         restore::into_new(content, None, &host, into.as_ref(), options, database)
     }
 
@@ -470,7 +470,7 @@ impl<'a> Backup<'a> {
         database: Options,
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<RestoreReport> {
-        let content = Content::begin(self, "restore", progress)?;
+        let content = Content::begin(Source::begin(self, "restore", progress)?)?;
         let forward = Forward { point, later, hole: None };
         restore::into_new(content, Some(forward), host, into.as_ref(), options, database)
     }
@@ -490,7 +490,7 @@ impl<'a> Backup<'a> {
         progress: &mut dyn FnMut(BackupProgress) -> ControlFlow<()>,
     ) -> Result<RestoreReport> {
         let path: Vec<Vec<u8>> = path.into_iter().map(|name| name.as_ref().to_vec()).collect();
-        let content = Content::begin(self, "restore", progress)?;
+        let content = Content::begin(Source::begin(self, "restore", progress)?)?;
         restore::into_existing(content, db, &path)
     }
 }

@@ -5,12 +5,13 @@
 //!    entered, records are in buckets, and every name, key and value is within its limit.
 //! 2. The end is told when the end block was read and counts what was told.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::limits::{BUCKET_DEPTH_MAX, VALUE_BYTES_MAX, key_bytes_max};
 
-use super::container::{Block, BlockReader, CONTENT, Counts, FULL, Header, PIECE, unsupported};
+use super::BackupReport;
+use super::container::{Block, CONTENT, Counts, FULL, PIECE};
 use super::content::{Operation, decode};
-use super::{Backup, BackupProgress, BackupReport, Progress};
+use super::source::Source;
 
 /// What comes next in a backup.
 #[derive(Clone, Copy, Debug)]
@@ -21,18 +22,14 @@ pub(super) enum Event<'a> {
     End,
 }
 
-/// A backup that is read.
+/// A full backup that is read.
 pub(super) struct Content<'a> {
-    pub(super) header: Header,
-    blocks: BlockReader<'a>,
+    pub(super) source: Source<'a>,
     /// Where in the payload of the block at hand the next operation begins.
     at: usize,
     /// The block at hand holds pieces of a value.
     is_piece: bool,
     shape: Shape,
-    pub(super) progress: Progress<'a>,
-    what: &'static str,
-    told: BackupProgress,
 }
 
 /// What was told so far, as far as it bounds what may follow.
@@ -46,48 +43,27 @@ struct Shape {
 }
 
 impl<'a> Content<'a> {
-    /// Reads the header. `what` is done with the backup, should it be stopped.
-    pub(super) fn begin(
-        backup: Backup<'a>,
-        what: &'static str,
-        progress: Progress<'a>,
-    ) -> Result<Content<'a>> {
-        let Backup { input, name, bytes_total } = backup;
-        let (header, blocks) = BlockReader::begin(input, &name)?;
-        Content::of(header, blocks, bytes_total, what, progress)
-    }
-
-    /// The same where the header was read.
-    pub(super) fn of(
-        header: Header,
-        blocks: BlockReader<'a>,
-        bytes_total: Option<u64>,
-        what: &'static str,
-        progress: Progress<'a>,
-    ) -> Result<Content<'a>> {
-        if header.kind != FULL {
-            return Err(unsupported(&blocks.name, "kind of backup", FULL, header.kind));
-        }
-        let told = BackupProgress { bytes: blocks.bytes, bytes_total, ..BackupProgress::default() };
+    /// Begins to read a source whose header alone was read.
+    pub(super) fn begin(source: Source<'a>) -> Result<Content<'a>> {
+        source.check_kind(FULL)?;
         let shape = Shape {
             last: vec![Vec::new()],
-            key_bytes_max: key_bytes_max(header.page_bytes),
+            key_bytes_max: key_bytes_max(source.header.page_bytes),
             value_bytes_left: 0,
             counts: [0; 3],
         };
-        let (at, is_piece) = (0, false);
-        Ok(Content { header, blocks, at, is_piece, shape, progress, what, told })
+        Ok(Content { source, at: 0, is_piece: false, shape })
     }
 
     /// The next event. Behind the end there is none.
     pub(super) fn next(&mut self) -> Result<Event<'_>> {
         self.skip_value()?;
-        while self.is_piece || self.at == self.blocks.payload().len() {
+        while self.is_piece || self.at == self.source.payload().len() {
             if let Block::End(counts) = self.next_block(CONTENT)? {
                 return self.end(counts);
             }
         }
-        let payload = self.blocks.payload();
+        let payload = self.source.payload();
         let told = decode(payload, self.at).and_then(|(operation, next)| {
             self.shape.take(&operation)?;
             let is_last = next == payload.len();
@@ -97,7 +73,7 @@ impl<'a> Content<'a> {
             }
         });
         let (operation, next) =
-            told.map_err(|(expected, found)| self.blocks.damaged(expected, found))?;
+            told.map_err(|(expected, found)| self.source.damaged(expected, found))?;
         self.at = next;
         Ok(Event::Operation(operation))
     }
@@ -126,18 +102,18 @@ impl<'a> Content<'a> {
 
     /// What is left of the piece at hand, or the next piece.
     fn piece(&mut self) -> Result<&[u8]> {
-        if !self.is_piece || self.at == self.blocks.payload().len() {
+        if !self.is_piece || self.at == self.source.payload().len() {
             if let Block::End(_) = self.next_block(PIECE)? {
                 let (expected, found) = ("pieces of a value", "the end block");
-                return Err(self.blocks.damaged(expected.to_owned(), found.to_owned()));
+                return Err(self.source.damaged(expected.to_owned(), found.to_owned()));
             }
-            let (found, left) = (self.blocks.payload().len(), self.shape.value_bytes_left);
+            let (found, left) = (self.source.payload().len(), self.shape.value_bytes_left);
             if found == 0 || found as u64 > left {
                 let expected = format!("a piece of at most {left} bytes");
-                return Err(self.blocks.damaged(expected, found.to_string()));
+                return Err(self.source.damaged(expected, found.to_string()));
             }
         }
-        Ok(&self.blocks.payload()[self.at..])
+        Ok(&self.source.payload()[self.at..])
     }
 
     fn pass(&mut self, bytes: usize) {
@@ -147,26 +123,15 @@ impl<'a> Content<'a> {
 
     /// Reads a block, of this kind unless it is the end.
     fn next_block(&mut self, kind: u32) -> Result<Block> {
-        self.told.pairs = self.shape.counts[1];
-        self.tell()?;
-        let block = self.blocks.next()?;
-        self.told.bytes = self.blocks.bytes;
+        self.source.told.pairs = self.shape.counts[1];
         self.at = 0;
         self.is_piece = kind == PIECE;
-        match block {
+        match self.source.next_block()? {
             Block::Payload(found) if found != kind => {
                 let expected = format!("a block of kind {kind}");
-                Err(self.blocks.damaged(expected, found.to_string()))
+                Err(self.source.damaged(expected, found.to_string()))
             }
             block => Ok(block),
-        }
-    }
-
-    /// Asks whether to go on.
-    pub(super) fn tell(&mut self) -> Result<()> {
-        match (self.progress)(self.told).is_break() {
-            true => Err(Error::from(ErrorKind::Stopped { what: self.what })),
-            false => Ok(()),
         }
     }
 
@@ -174,18 +139,18 @@ impl<'a> Content<'a> {
         let found = self.shape.counts;
         if self.shape.last.len() != 1 {
             let found = format!("{} of them open", self.shape.last.len() - 1);
-            return Err(self.blocks.damaged("all buckets left".to_owned(), found));
+            return Err(self.source.damaged("all buckets left".to_owned(), found));
         }
         if counts != found {
             let expected = format!("{counts:?} buckets, pairs and bytes");
-            return Err(self.blocks.damaged(expected, format!("{found:?}")));
+            return Err(self.source.damaged(expected, format!("{found:?}")));
         }
         Ok(Event::End)
     }
 
     /// What the backup is. REQUIRES: the end was told.
     pub(super) fn report(&self) -> BackupReport {
-        BackupReport::new(&self.header, self.shape.counts, self.blocks.read_so_far())
+        BackupReport::new(&self.source.header, self.shape.counts, self.source.read_so_far())
     }
 }
 

@@ -46,10 +46,10 @@ pub(super) fn into_new(
         return Err(Error::invalid("expected no bucket for a point in time, which is for all"));
     }
     if let Some(forward) = &forward {
-        forward.check_begin(&content.header)?;
+        forward.check_begin(&content.source.header)?;
     }
     let unfinished = unfinished_name(&**host, into)?;
-    let page_bytes = options.page_bytes.unwrap_or(content.header.page_bytes);
+    let page_bytes = options.page_bytes.unwrap_or(content.source.header.page_bytes);
     let database = database.page_bytes(page_bytes).create(true).read_only(false).sweep(false);
     let restored = Db::open_on(Arc::clone(host), &unfinished, database)
         .and_then(|db| fill(&mut content, forward, db, options))
@@ -76,7 +76,7 @@ fn fill(
     db: Db,
     options: &RestoreOptions,
 ) -> Result<RestoreReport> {
-    let (store, header) = (db.store(), content.header);
+    let (store, header) = (db.store(), content.source.header);
     store.clock.advance(header.time_ms);
     let mut txn = WriteTxn::begin_unlogged(store)?;
     txn.set_id(header.last);
@@ -91,7 +91,7 @@ fn fill(
     }
     let mut report = part.report(content, header.last);
     if let Some(forward) = forward {
-        let reached = forward.go(store, &header, &mut *content.progress)?;
+        let reached = forward.go(store, &header, &mut *content.source.progress)?;
         (report.revision, report.transactions) = (reached.revision, reached.transactions);
         report.time = time_of(reached.time_ms);
     }
@@ -339,7 +339,7 @@ fn add_some(
     expiring: &mut Vec<Expiring>,
     content: &mut Content<'_>,
 ) -> Result<()> {
-    content.tell()?;
+    content.source.tell()?;
     // Those that are due together lie together.
     expiring.sort_unstable();
     let mut txn = WriteTxn::begin_unlogged(store)?;
