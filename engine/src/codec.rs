@@ -50,6 +50,34 @@ pub(crate) fn put_u64(bytes: &mut [u8], at: usize, value: u64) {
     bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
 }
 
+/// Writes a number in LEB128, seven bits to a byte, the low ones first; gives each byte to `push`.
+#[inline]
+pub(crate) fn put_leb128(mut number: u64, mut push: impl FnMut(u8)) {
+    while number >= 0x80 {
+        push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    push(number as u8);
+}
+
+/// The number that the bytes of `take` are in LEB128; `None` when it is 2^64 or more.
+#[inline]
+pub(crate) fn get_leb128<E>(mut take: impl FnMut() -> Result<u8, E>) -> Result<Option<u64>, E> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = take()?;
+        let bits = u64::from(byte & 0x7f);
+        if bits << shift >> shift != bits {
+            break;
+        }
+        number |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
 /// The checksum that guards every page and every frame of the log.
 #[inline]
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
@@ -70,6 +98,28 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn leb128(bytes: &[u8]) -> Result<Option<u64>, &'static str> {
+        let mut bytes = bytes.iter();
+        get_leb128(|| bytes.next().copied().ok_or("too short"))
+    }
+
+    #[test]
+    fn numbers_in_leb128_are_read_as_written() {
+        let edges = (0..64).map(|bit| 1_u64 << bit);
+        for number in edges.flat_map(|edge| [edge - 1, edge]).chain([u64::MAX]) {
+            let mut bytes = Vec::new();
+            put_leb128(number, |byte| bytes.push(byte));
+            let bits = 64 - number.leading_zeros() as usize;
+            assert_eq!(bytes.len(), bits.div_ceil(7).max(1));
+            assert_eq!(leb128(&bytes), Ok(Some(number)));
+            assert_eq!(leb128(&bytes[..bytes.len() - 1]), Err("too short"));
+        }
+        let [full, top] = [[0xff; 9], [0x80; 9]];
+        assert_eq!(leb128(&[&full[..], &[0x01]].concat()), Ok(Some(u64::MAX)));
+        assert_eq!(leb128(&[&full[..], &[0x02]].concat()), Ok(None));
+        assert_eq!(leb128(&[&top[..], &[0x80, 0x01]].concat()), Ok(None));
+    }
 
     #[test]
     fn fields_are_little_endian_on_every_machine() {

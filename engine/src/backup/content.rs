@@ -12,6 +12,8 @@
 //! Expiries are milliseconds since 1970; zero, where it may be, stands for none. Never interprets
 //! names or keys. Bytes that do not decode are an error that says where.
 
+use crate::codec::{get_leb128, put_leb128};
+
 /// The most that an operation takes beside its name, key and value.
 pub(super) const OPERATION_BYTES_MAX: usize = 1 + 3 * NUMBER_BYTES_MAX;
 const NUMBER_BYTES_MAX: usize = 10;
@@ -66,12 +68,8 @@ fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    put_leb128(number, |byte| out.push(byte));
 }
 
 /// What was decoded, or what was expected and what was found.
@@ -125,19 +123,10 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Decoded<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                break;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err((format!("a number below 2^64 before byte {}", self.at), "a larger one".to_owned()))
+        get_leb128(|| self.byte())?.ok_or_else(|| {
+            let expected = format!("a number below 2^64 before byte {}", self.at);
+            (expected, "a larger one".to_owned())
+        })
     }
 
     fn content(&mut self) -> Decoded<&'a [u8]> {

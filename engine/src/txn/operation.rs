@@ -20,6 +20,7 @@
 //!
 //! Never interprets names or keys. Bytes that do not decode are an error that says where.
 
+use crate::codec::{get_leb128, put_leb128};
 use crate::error::Result;
 use crate::ids::TxnId;
 use crate::limits::COUNTER_MAX;
@@ -249,12 +250,11 @@ impl Head {
     }
 
     #[inline]
-    fn number(&mut self, mut number: u64) -> &mut Head {
-        while number >= 0x80 {
-            self.byte((number & 0x7f) as u8 | 0x80);
-            number >>= 7;
-        }
-        self.byte(number as u8)
+    fn number(&mut self, number: u64) -> &mut Head {
+        put_leb128(number, |byte| {
+            self.byte(byte);
+        });
+        self
     }
 }
 
@@ -334,19 +334,9 @@ impl<'a> RecordReader<'a> {
     }
 
     fn number(&mut self) -> Decoded<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                break;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(format!("expected a number below 2^64 at byte {}, found a larger one", self.at))
+        get_leb128(|| self.byte())?.ok_or_else(|| {
+            format!("expected a number below 2^64 at byte {}, found a larger one", self.at)
+        })
     }
 
     fn content(&mut self) -> Decoded<&'a [u8]> {
