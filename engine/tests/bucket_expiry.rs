@@ -1,38 +1,29 @@
 //! Buckets that expire: all they hold goes at once, and the space after it.
 
+#[path = "support/simulated.rs"]
+mod simulated;
+#[path = "support/sound.rs"]
+mod sound;
+
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{Db, ErrorKind, Options, Result};
 
+use simulated::{open, reopen};
+use sound::assert_sound;
+
 const SECOND: Duration = Duration::from_secs(1);
 
-fn open(disk: &SimDisk) -> Result<Db> {
-    Db::open_on(Arc::new(disk.clone()), "/db", Options::new().page_bytes(4096).threads(false))
-}
-
-/// Opens what a kill leaves.
-fn reopen(disk: &mut SimDisk, db: Db) -> Result<Db> {
-    let left = disk.fork();
-    disk.power_off();
-    drop(db);
-    *disk = left;
-    open(disk)
+fn options() -> Options {
+    Options::new().page_bytes(4096).threads(false)
 }
 
 fn sweep(db: &Db) -> Result<u64> {
     let report = db.sweep(&mut |_| ControlFlow::Continue(()))?;
     db.sync()?;
     Ok(report.removed)
-}
-
-fn assert_sound(db: &Db) -> Result<()> {
-    db.checkpoint()?;
-    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
-    Ok(())
 }
 
 /// A job with values, one of which expires later than the job, and a bucket in it.
@@ -57,7 +48,7 @@ fn names(db: &Db) -> Result<Vec<String>> {
 #[test]
 fn a_bucket_goes_whole_when_its_time_is_over() -> Result<()> {
     let mut disk = SimDisk::new(1);
-    let mut db = open(&disk)?;
+    let mut db = open(&disk, options())?;
     job(&db, "short", 5 * SECOND)?;
     job(&db, "long", 50 * SECOND)?;
     let before = db.snapshot()?;
@@ -82,22 +73,24 @@ fn a_bucket_goes_whole_when_its_time_is_over() -> Result<()> {
         Ok(())
     })?;
     drop(before);
-    db = reopen(&mut disk, db)?;
+    db = reopen(&mut disk, db, options())?;
     assert_eq!(names(&db)?, ["long"]);
     assert_eq!(sweep(&db)?, 1, "the bucket; what it held goes with it");
     assert_eq!(db.view(|txn| Ok(txn.bucket("jobs")?.len()))?, 1);
+    db.checkpoint()?;
     assert_sound(&db)?;
-    db = reopen(&mut disk, db)?;
+    db = reopen(&mut disk, db, options())?;
     disk.advance_ms(200_000);
     assert_eq!(sweep(&db)?, 1, "hints of what went with a bucket lead to nothing");
     assert_eq!(db.view(|txn| Ok(txn.bucket("jobs")?.len()))?, 0);
+    db.checkpoint()?;
     assert_sound(&db)
 }
 
 #[test]
 fn the_expiry_of_a_bucket_is_moved_and_taken_away() -> Result<()> {
     let mut disk = SimDisk::new(2);
-    let mut db = open(&disk)?;
+    let mut db = open(&disk, options())?;
     ["later", "sooner", "never"].into_iter().try_for_each(|name| job(&db, name, 10 * SECOND))?;
     db.checkpoint()?;
     db.update(|txn| {
@@ -123,11 +116,12 @@ fn the_expiry_of_a_bucket_is_moved_and_taken_away() -> Result<()> {
         (90_000, &["never"], 1),
     ] {
         disk.advance_ms(ms);
-        db = reopen(&mut disk, db)?;
+        db = reopen(&mut disk, db, options())?;
         assert_eq!(names(&db)?, left, "after {ms} ms");
         // At last the lease in the bucket that stays.
         assert_eq!(sweep(&db)?, swept, "after {ms} ms");
         assert_eq!(names(&db)?, left);
+        db.checkpoint()?;
         assert_sound(&db)?;
     }
     Ok(())
@@ -136,7 +130,7 @@ fn the_expiry_of_a_bucket_is_moved_and_taken_away() -> Result<()> {
 #[test]
 fn what_has_expired_makes_room_for_what_is_new() -> Result<()> {
     let mut disk = SimDisk::new(3);
-    let mut db = open(&disk)?;
+    let mut db = open(&disk, options())?;
     for name in ["bucket", "if missing", "value", "deleted"] {
         job(&db, name, SECOND)?;
     }
@@ -164,8 +158,9 @@ fn what_has_expired_makes_room_for_what_is_new() -> Result<()> {
             assert_eq!((jobs.len(), jobs.get("value")?), (4, Some(&b"3"[..])));
             Ok(())
         })?;
-        db = reopen(&mut disk, db)?;
+        db = reopen(&mut disk, db, options())?;
         assert_eq!(sweep(&db)?, 0, "old hints lead to what is new, and it stays");
+        db.checkpoint()?;
         assert_sound(&db)?;
     }
     Ok(())
@@ -174,7 +169,7 @@ fn what_has_expired_makes_room_for_what_is_new() -> Result<()> {
 #[test]
 fn a_large_bucket_gives_its_space_back() -> Result<()> {
     let disk = SimDisk::new(4);
-    let db = open(&disk)?;
+    let db = open(&disk, options())?;
     db.update(|txn| {
         let mut large = txn.create_bucket("large")?;
         large.expire_after(SECOND)?;
@@ -193,13 +188,14 @@ fn a_large_bucket_gives_its_space_back() -> Result<()> {
     let left = db.stats();
     assert!(full.file_bytes - full.free_bytes > 2_000_000);
     assert!(left.file_bytes - left.free_bytes < 100_000, "{left:?}");
+    db.checkpoint()?;
     assert_sound(&db)
 }
 
 #[test]
 fn a_compaction_takes_what_has_expired_along() -> Result<()> {
     let disk = SimDisk::new(5);
-    let db = open(&disk)?;
+    let db = open(&disk, options())?;
     db.update(|txn| {
         txn.create_bucket("first")?.put_many(&pairs(20_000))?;
         let mut expired = txn.create_bucket("later")?;
@@ -213,6 +209,7 @@ fn a_compaction_takes_what_has_expired_along() -> Result<()> {
     let stats = db.stats();
     assert!(stats.file_bytes < 800_000 && stats.free_bytes < 200_000, "{stats:?}");
     assert_eq!(sweep(&db)?, 1);
+    db.checkpoint()?;
     assert_sound(&db)
 }
 

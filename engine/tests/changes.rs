@@ -1,7 +1,9 @@
 //! The change feed: every commit, in order, whole, and once; and followers that repeat them.
 
+#[path = "support/simulated.rs"]
+mod simulated;
+
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bristlecone::io::sim::SimDisk;
@@ -9,22 +11,11 @@ use bristlecone::{
     Bucket, Change, Changes, Db, Durability, ErrorKind, Options, Result, Transaction, TxnId,
 };
 
+use simulated::{open, reopen};
+
 fn options() -> Options {
     let small = Options::new().page_bytes(4096).wal_segment_bytes_max(16 << 10);
     small.wal_piece_bytes(5000).log_bytes_kept(1 << 20).threads(false)
-}
-
-fn open(disk: &SimDisk, options: Options) -> Result<Db> {
-    Db::open_on(Arc::new(disk.clone()), "/db", options)
-}
-
-/// Opens what a kill leaves.
-fn reopen(disk: &mut SimDisk, db: Db, options: Options) -> Result<Db> {
-    let left = disk.fork();
-    disk.power_off();
-    drop(db);
-    *disk = left;
-    open(disk, options)
 }
 
 /// One commit of some size.

@@ -10,6 +10,8 @@
 
 #[path = "format/backup.rs"]
 mod backup;
+#[path = "format/commits.rs"]
+mod commits;
 #[path = "format/data_file.rs"]
 mod data_file;
 #[path = "format/document.rs"]
@@ -20,25 +22,27 @@ mod killed;
 mod layout;
 #[path = "format/log.rs"]
 mod log;
+#[path = "format/outcome.rs"]
+mod outcome;
 #[path = "format/pages.rs"]
 mod pages;
 
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bristlecone::{BackupOptions, Db, ErrorKind, Options, Result};
 
 use backup::{Backup, Operation as Content};
+use commits::{expected_operations, expiry, log_everything};
 use data_file::{DataFile, Reached, whole_meta};
 use document::Document;
 use killed::copy_dir;
 use layout::{
-    BLOCK_BYTES, FRAME_BYTES_MAX, KINDS, META_BYTES, NUMBERS, PAGE_BYTES_DEFAULT, TABLES, group,
-    meta, segment,
+    BLOCK_BYTES, KINDS, META_BYTES, NUMBERS, PAGE_BYTES_DEFAULT, TABLES, group, meta, segment,
 };
-use log::{Log, Operation, header_crc};
+use log::{Log, header_crc};
+use outcome::{Outcome, outcome, outcome_with};
 use pages::{Entry, Payload, read_leaf};
 
 const PAGE_SIZES: [usize; 4] = [4096, 8192, 16384, 32768];
@@ -49,10 +53,6 @@ fn open(path: &Path, page_bytes: usize) -> Result<Db> {
 
 fn value(index: u32) -> Vec<u8> {
     vec![index as u8; 20 + index as usize % 200]
-}
-
-fn expiry() -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(4_102_444_800_000)
 }
 
 /// Something of everything that the format has.
@@ -241,53 +241,6 @@ fn what_was_dropped_waits_in_the_system_bucket() -> Result<()> {
     db.close()
 }
 
-/// Commits of every kind of operation, some of them large; none is in a checkpoint.
-fn log_everything(db: &Db) -> Result<()> {
-    db.update(|txn| {
-        let mut fruit = txn.create_bucket("fruit")?;
-        fruit.put("apple", "red")?;
-        fruit.put_until("melon", "ripe", expiry())?;
-        fruit.create_bucket("stones")?.put("plum", vec![b'p'; 300])?;
-        fruit.set_sequence(300)?;
-        fruit.expire_at(expiry())
-    })?;
-    db.update(|txn| {
-        txn.bucket_mut("fruit")?.delete("apple")?;
-        txn.create_bucket("old").map(|_| ())
-    })?;
-    db.update(|txn| {
-        txn.drop_bucket("old")?;
-        txn.bucket_mut("fruit")?.put("huge", vec![b'h'; 2 * FRAME_BYTES_MAX + 5000])
-    })?;
-    db.update(|txn| txn.bucket_mut("fruit")?.put("last", "one"))
-}
-
-fn expected_operations() -> Vec<Vec<Operation>> {
-    use Operation::{Create, Delete, Drop, Enter, Expire, Leave, Put, PutUntil, Sequence};
-    let fruit = || b"fruit".to_vec();
-    vec![
-        vec![
-            Create(fruit()),
-            Enter(fruit()),
-            Put(b"apple".to_vec(), b"red".to_vec()),
-            PutUntil(b"melon".to_vec(), 4_102_444_800_000, b"ripe".to_vec()),
-            Create(b"stones".to_vec()),
-            Enter(b"stones".to_vec()),
-            Put(b"plum".to_vec(), vec![b'p'; 300]),
-            Leave(1),
-            Sequence(300),
-            Expire(4_102_444_800_000),
-        ],
-        vec![Enter(fruit()), Delete(b"apple".to_vec()), Leave(1), Create(b"old".to_vec())],
-        vec![
-            Drop(b"old".to_vec()),
-            Enter(fruit()),
-            Put(b"huge".to_vec(), vec![b'h'; 2 * FRAME_BYTES_MAX + 5000]),
-        ],
-        vec![Enter(fruit()), Put(b"last".to_vec(), b"one".to_vec())],
-    ]
-}
-
 #[test]
 fn the_log_of_a_database_that_was_not_closed_is_read_by_the_page_alone() -> Result<()> {
     let dir = tempfile::tempdir().unwrap();
@@ -321,45 +274,6 @@ fn the_log_of_a_database_that_was_not_closed_is_read_by_the_page_alone() -> Resu
     assert_eq!(opened.number, log.segments.last().unwrap().number + 1);
     assert_eq!(opened.first_lsn, log.frames.len() as u64 + 1);
     Ok(())
-}
-
-/// What the engine says of a database whose files were changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Outcome {
-    /// Nothing is wrong, and the last commit is there.
-    Sound,
-    /// Nothing is wrong, and the last commit is not there.
-    Shortened,
-    /// `Corrupt`, or problems found by a check.
-    Damaged,
-}
-
-/// Opens for reading only, so that nothing is repaired, and checks everything.
-fn outcome(path: &Path) -> Outcome {
-    let look = |db: &Db| {
-        let is_sound = db.check(&mut |_| ControlFlow::Continue(()))?.is_sound();
-        let last = db.view(|txn| txn.bucket("small")?.get("b").map(|found| found.is_some()))?;
-        Ok((is_sound, last))
-    };
-    match Options::new().read_only(true).open(path).and_then(|db| look(&db)) {
-        Ok((true, true)) => Outcome::Sound,
-        Ok((true, false)) => Outcome::Shortened,
-        Ok((false, _)) => Outcome::Damaged,
-        Err(error) => {
-            assert!(error.is_corrupt(), "{error}");
-            Outcome::Damaged
-        }
-    }
-}
-
-/// The outcome with one bit of a file the other way.
-fn outcome_with(from: &Path, file: &Path, at: usize) -> Outcome {
-    let copy = copy_dir(from);
-    let file = copy.path().join(file.strip_prefix(from).unwrap_or(file));
-    let mut bytes = fs::read(&file).expect("a file");
-    bytes[at] ^= 1;
-    fs::write(&file, bytes).expect("a file");
-    outcome(copy.path())
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! A data file that may hold only so much: commits that need more are refused, deletes go on.
 
+#[path = "support/sound.rs"]
+mod sound;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{Db, Error, ErrorKind, Options, Result};
+
+use sound::assert_sound;
 
 const BYTES_MAX: u64 = 2 << 20;
 
@@ -42,13 +47,6 @@ fn fill(db: &Db, mut next: u32, bytes: usize) -> u32 {
     }
 }
 
-fn assert_sound(db: &Db) -> Result<()> {
-    db.checkpoint()?;
-    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
-    Ok(())
-}
-
 #[test]
 fn a_full_data_file_refuses_what_adds_and_takes_deletes() -> Result<()> {
     for (bytes, least) in [(100, 12_000), (3000, 300), (30_000, 40)] {
@@ -58,6 +56,7 @@ fn a_full_data_file_refuses_what_adds_and_takes_deletes() -> Result<()> {
         assert!(count >= least, "{count} values of {bytes} bytes");
         // Again and again, and after a restart, and nothing of it is there.
         assert_eq!(db.view(|txn| Ok(txn.bucket("b")?.len()))?, u64::from(count));
+        db.checkpoint()?;
         assert_sound(&db)?;
         db.close()?;
         db = open(&disk, false)?;
@@ -81,6 +80,7 @@ fn a_full_data_file_refuses_what_adds_and_takes_deletes() -> Result<()> {
         // Eight pages that are not side by side hold no value of so many.
         let most = if bytes < 4096 { BYTES_MAX } else { BYTES_MAX + 3 * bytes as u64 };
         assert!(db.stats().file_bytes <= most, "{:?}", db.stats());
+        db.checkpoint()?;
         assert_sound(&db)?;
     }
     Ok(())
@@ -94,6 +94,7 @@ fn records_that_change_all_the_time_do_not_fill_it() -> Result<()> {
         (0..100).try_for_each(|number| put(&db, number, 1000 + round * 7))?;
         assert!(db.stats().file_bytes <= BYTES_MAX, "{:?}", db.stats());
     }
+    db.checkpoint()?;
     assert_sound(&db)
 }
 
@@ -108,6 +109,7 @@ fn one_transaction_that_is_too_large_is_refused_as_a_whole() -> Result<()> {
             .collect();
         let refused = db.update(|txn| txn.create_bucket("large")?.put_many(&pairs));
         assert_full(&refused.unwrap_err());
+        db.checkpoint()?;
         assert_sound(&db)?;
         let names = db.view(|txn| {
             txn.buckets()?.map(|name| Ok(name?.to_vec())).collect::<Result<Vec<_>>>()
@@ -160,6 +162,7 @@ fn what_has_expired_is_removed_from_a_full_data_file() -> Result<()> {
     db.sync()?;
     assert_eq!(db.view(|txn| Ok(txn.bucket("b")?.len()))?, 0);
     assert!((0..).find(|number| lease(*number).is_err()) > Some(3000));
+    db.checkpoint()?;
     assert_sound(&db)
 }
 
@@ -178,5 +181,6 @@ fn of_a_data_file_that_holds_too_much_anything_may_be_removed() -> Result<()> {
     (0..3000).try_for_each(|number| delete(&db, number).map(|_| ()))?;
     let tried = put(&db, 0, 1000).or_else(|_| put(&db, 0, 1000));
     tried?;
+    db.checkpoint()?;
     assert_sound(&db)
 }

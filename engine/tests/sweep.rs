@@ -1,26 +1,24 @@
 //! What has expired goes: at once from what readers see, and then from the file.
 
+#[path = "support/simulated.rs"]
+mod simulated;
+#[path = "support/sound.rs"]
+mod sound;
+
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bristlecone::io::sim::SimDisk;
 use bristlecone::{Db, Options, Result, SweepReport};
 
+use simulated::{open, reopen};
+use sound::assert_sound;
+
 const SECOND: Duration = Duration::from_secs(1);
 const DAY_MS: i64 = 24 * 3_600_000;
 
-fn open(disk: &SimDisk) -> Result<Db> {
-    Db::open_on(Arc::new(disk.clone()), "/db", Options::new().page_bytes(4096).threads(false))
-}
-
-/// Opens what a kill leaves.
-fn reopen(disk: &mut SimDisk, db: Db) -> Result<Db> {
-    let left = disk.fork();
-    disk.power_off();
-    drop(db);
-    *disk = left;
-    open(disk)
+fn options() -> Options {
+    Options::new().page_bytes(4096).threads(false)
 }
 
 /// Its commits are buffered: they show when they are durable.
@@ -38,17 +36,10 @@ fn len(db: &Db) -> Result<u64> {
     db.view(|txn| Ok(txn.bucket("leases")?.len()))
 }
 
-fn assert_sound(db: &Db) -> Result<()> {
-    db.checkpoint()?;
-    let report = db.check(&mut |_| ControlFlow::Continue(()))?;
-    assert!(report.is_sound(), "{:#?}", report.problems);
-    Ok(())
-}
-
 #[test]
 fn what_has_expired_is_removed_and_what_was_renewed_stays() -> Result<()> {
     let mut disk = SimDisk::new(1);
-    let mut db = open(&disk)?;
+    let mut db = open(&disk, options())?;
     db.update(|txn| {
         let mut leases = txn.create_bucket("leases")?;
         (0..1000).try_for_each(|n| leases.put_with_ttl(key(n), "held", 5 * SECOND))
@@ -76,7 +67,8 @@ fn what_has_expired_is_removed_and_what_was_renewed_stays() -> Result<()> {
         assert_eq!((len(&db)?, db.stats().ttl_lag), (600, Duration::ZERO));
         // The sweep is in the log, and its hints are found again.
         db.sync()?;
-        db = reopen(&mut disk, db)?;
+        db = reopen(&mut disk, db, options())?;
+        db.checkpoint()?;
         assert_sound(&db)?;
     }
     disk.advance_ms(4000);
@@ -92,13 +84,14 @@ fn what_has_expired_is_removed_and_what_was_renewed_stays() -> Result<()> {
         assert!(leases.iter()?.all(|pair| pair.is_ok_and(|(_, value)| value == b"for good")));
         Ok(())
     })?;
+    db.checkpoint()?;
     assert_sound(&db)
 }
 
 #[test]
 fn a_sweep_goes_in_steps_and_can_be_stopped() -> Result<()> {
     let disk = SimDisk::new(1);
-    let db = open(&disk)?;
+    let db = open(&disk, options())?;
     db.update(|txn| {
         let mut leases = txn.create_bucket("leases")?;
         (0..1000).try_for_each(|n| leases.put_with_ttl(key(n), "held", SECOND))
@@ -116,10 +109,11 @@ fn a_sweep_goes_in_steps_and_can_be_stopped() -> Result<()> {
     assert_eq!(len(&db)?, 1000 - report.removed);
     assert_eq!(sweep(&db)?.removed, 1000 - report.removed);
     assert_eq!(len(&db)?, 0);
+    db.checkpoint()?;
     assert_sound(&db)?;
     // Nothing is left of it, in the list of expiries neither.
     let used = db.check(&mut |_| ControlFlow::Continue(()))?.pages_reachable;
-    let fresh = open(&SimDisk::new(2))?;
+    let fresh = open(&SimDisk::new(2), options())?;
     fresh.update(|txn| txn.create_bucket("leases").map(|_| ()))?;
     fresh.checkpoint()?;
     assert_eq!(used, fresh.check(&mut |_| ControlFlow::Continue(()))?.pages_reachable);
@@ -129,7 +123,7 @@ fn a_sweep_goes_in_steps_and_can_be_stopped() -> Result<()> {
 #[test]
 fn nothing_is_removed_because_of_a_clock_that_was_set_forward() -> Result<()> {
     let mut disk = SimDisk::new(1);
-    let mut db = open(&disk)?;
+    let mut db = open(&disk, options())?;
     db.update(|txn| {
         let mut leases = txn.create_bucket("leases")?;
         leases.put_with_ttl("short", "", SECOND)?;
@@ -146,7 +140,7 @@ fn nothing_is_removed_because_of_a_clock_that_was_set_forward() -> Result<()> {
     }
     // Taken back: what has expired is known again.
     disk.advance_ms(-3650 * DAY_MS + 2000);
-    db = reopen(&mut disk, db)?;
+    db = reopen(&mut disk, db, options())?;
     assert!(hidden(&db)?, "what was hidden is not shown again");
     assert_eq!((sweep(&db)?.removed, len(&db)?), (1, 1));
     Ok(())
@@ -155,7 +149,7 @@ fn nothing_is_removed_because_of_a_clock_that_was_set_forward() -> Result<()> {
 #[test]
 fn records_with_the_longest_names_are_found() -> Result<()> {
     let mut disk = SimDisk::new(1);
-    let mut db = open(&disk)?;
+    let mut db = open(&disk, options())?;
     let name = [b'n'; 1024];
     db.update(|txn| {
         let mut outer = txn.create_bucket(name)?;
@@ -163,21 +157,23 @@ fn records_with_the_longest_names_are_found() -> Result<()> {
         inner.put_with_ttl(name, "value", SECOND)?;
         inner.put_with_ttl("long", vec![7; 100_000], SECOND)
     })?;
+    db.checkpoint()?;
     assert_sound(&db)?;
-    db = reopen(&mut disk, db)?;
+    db = reopen(&mut disk, db, options())?;
     disk.advance_ms(1000);
     assert_eq!(sweep(&db)?.removed, 2);
     db.view(|txn| {
         assert!(txn.bucket(name)?.bucket(name)?.is_empty());
         Ok(())
     })?;
+    db.checkpoint()?;
     assert_sound(&db)
 }
 
 #[test]
 fn hints_of_what_is_gone_lead_to_nothing() -> Result<()> {
     let disk = SimDisk::new(1);
-    let db = open(&disk)?;
+    let db = open(&disk, options())?;
     db.update(|txn| {
         txn.create_bucket("dropped")?.put_with_ttl("key", "", SECOND)?;
         let mut leases = txn.create_bucket("leases")?;
@@ -198,13 +194,14 @@ fn hints_of_what_is_gone_lead_to_nothing() -> Result<()> {
     assert!(report.is_finished && report.removed == 0, "{report:?}");
     assert_eq!((db.begin_read()?.id(), len(&db)?), (revision, 2), "no revision for nothing");
     assert_eq!(db.stats().ttl_lag, Duration::ZERO);
+    db.checkpoint()?;
     assert_sound(&db)
 }
 
 #[test]
 fn the_list_of_expiries_is_compacted_too() -> Result<()> {
     let disk = SimDisk::new(1);
-    let db = open(&disk)?;
+    let db = open(&disk, options())?;
     db.update(|txn| {
         txn.create_bucket("gone")?.put("key", vec![7; 2_000_000])?;
         let mut leases = txn.create_bucket("leases")?;
@@ -215,9 +212,11 @@ fn the_list_of_expiries_is_compacted_too() -> Result<()> {
     let before = db.stats().file_bytes;
     let report = db.compact(&mut |_| ControlFlow::Continue(()))?;
     assert!(report.is_finished && report.file_bytes_after < before / 3, "{before}: {report:?}");
+    db.checkpoint()?;
     assert_sound(&db)?;
     disk.advance_ms(100_000);
     assert_eq!(sweep(&db)?.removed, 2000);
+    db.checkpoint()?;
     assert_sound(&db)
 }
 
